@@ -1,0 +1,118 @@
+//! Every capacity and time-out of the daemon: its unit, what it costs in bytes, and why it has this value.
+//!
+//! The one idea: nothing in this daemon grows without a bound, and every bound is read here. What an administrator
+//! may choose lives in `config` instead, with its default; what stands here is a property of the design. The
+//! assertions at the end hold the numbers to one another at compile time.
+
+use std::time::Duration;
+
+// ---- the HTTP grammar (spec/HTTP.md, "Messages") ----
+
+/// Bytes of a request head, from the request line to the blank line. Also the size of a connection's read buffer,
+/// which is borrowed from the shard while a request is being read: 16 KiB a *busy* connection, none an idle one.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a request target. A path in the library is at most 4 KiB (PATH_MAX); the rest is percent-encoding.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Header fields of one request. Costs 3.2 KiB of stack while a head is being parsed.
+pub const FIELDS_MAX: usize = 100;
+/// Ranges honoured in one request; more are answered with the whole file (RFC 9110 §14.2 allows it).
+pub const RANGES_MAX: usize = 16;
+/// Bytes of a JSON body, held in memory while it is read.
+pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a body nobody wants which are read and thrown away so that the connection can be kept. A longer one is
+/// cheaper to end with the connection.
+pub const UNWANTED_BODY_BYTES_MAX: u64 = 64 * 1024;
+/// How long a wanted body may take to arrive.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a closed connection lingers, once everything was acknowledged, for the peer to close its side first: a
+/// reset would take back the last bytes of a response it has not read yet (RFC 9112 §9.6).
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes read and thrown away from a peer that goes on talking after we said `Connection: close`.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+
+// ---- the data path (DATAPATH.md §9) ----
+
+/// Bytes probed, and filled by the ring, at a time. At 1 MiB a cold fill costs 0.13 CPU-s/GB against 0.17 at 256 KiB.
+pub const WINDOW_BYTES: u64 = 1024 * 1024;
+/// Up to this many bytes one probe, of the last byte, decides for the whole window: the second costs 0.5 us.
+pub const SINGLE_PROBE_BYTES_MAX: u64 = 128 * 1024;
+/// Bytes one stream may send before it lets the others run. At 256 KiB a small request waits 0.2 ms behind eight
+/// bulk streams; at 1 MiB 0.9 ms, with the same CPU a GB.
+pub const TURN_BYTES: u64 = 256 * 1024;
+/// A response longer than this, once cold, is not probed again: probing costs more than it finds.
+pub const STICKY_COLD_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// Bytes a pipe of the cold path holds: one window. 256 page slots in the kernel (10 KiB), and the pages while full.
+pub const PIPE_BYTES: usize = 1024 * 1024;
+/// Pipes of the whole process, two descriptors each. The kernel lets an unprivileged user have 64 of 1 MiB
+/// (`fs.pipe-user-pages-soft`, pipe(7)); the other half is left for whoever shares our user.
+pub const PIPES_MAX: usize = 32;
+/// Cold fills of one shard that may wait for a disk at once, each a kernel worker.
+pub const FILLS_PER_SHARD_MAX: usize = 16;
+/// Of these, how many one library root may hold: one hung disk must leave the other half to the others.
+pub const FILLS_PER_ROOT_MAX: usize = FILLS_PER_SHARD_MAX / 2;
+/// How long a full pipe waits for a slow client before it is given up for somebody else's film, and how long a
+/// window found hot is believed while its client does not read.
+pub const PIPE_PATIENCE: Duration = Duration::from_secs(1);
+/// Unsent bytes a socket queues in the kernel (page references). Below 1 MiB loopback loses 15 % of its speed.
+pub const NOT_SENT_BYTES: u32 = 1024 * 1024;
+/// Entries of a shard's submission queue; the completion queue has twice as many. 64 + 32 KiB a shard.
+pub const RING_ENTRIES: u32 = 1024;
+/// Connections the kernel holds for us before they are accepted.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Pause after accept(2) fails for want of descriptors or memory, so that the shard does not spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Shards of one process. Each costs a thread, a ring and a listener for every address.
+pub const SHARDS_MAX: usize = 64;
+/// Read buffers a shard keeps for the next request: 16 KiB each.
+pub const READ_BUFFERS_KEPT_MAX: usize = 8;
+
+// ---- who is asking ----
+
+/// Password hashes that may wait for the hashing thread. One takes 40 ms and 19 MiB; the last of 16 waits 0.7 s.
+pub const HASH_QUEUE_MAX: usize = 16;
+/// Bytes of a password. Argon2 takes any length; a megabyte of it would only be an attack.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+/// Bytes of a token. Ours are about 450; a longer one is not ours and is not worth decoding.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+/// Life of a session token. A longer one is refused even if we signed it (spec/API.md).
+pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes of a signing key, at least (RFC 7518 §3.2: as long as the hash).
+pub const JWT_KEY_BYTES_MIN: usize = 32;
+
+// ---- the store ----
+
+/// Jobs waiting for SQLite, the writer's and the reader's queue each. A job is about 200 bytes.
+pub const STORE_QUEUE_MAX: usize = 1024;
+/// Writes that share one transaction, and so one fsync.
+pub const STORE_GROUP_MAX: usize = 128;
+
+// ---- the library ----
+
+/// Videos of the index. One costs about 400 bytes.
+pub const VIDEOS_MAX: usize = 100_000;
+/// Folders below one another in a root: a loop of mounts must end somewhere.
+pub const FOLDER_DEPTH_MAX: usize = 32;
+/// Items of a list, when the client does not say.
+pub const LIST_ITEMS_DEFAULT: usize = 50;
+/// Items of a list, at most.
+pub const LIST_ITEMS_MAX: usize = 200;
+
+// ---- around it ----
+
+/// Log lines that may wait for whoever reads stderr. When it is full lines are dropped, never a stream delayed.
+pub const LOG_QUEUE_MAX: usize = 4096;
+/// How long `reelway healthcheck` waits for an answer (the document's figure).
+pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+const _: () = {
+    assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(TOKEN_BYTES_MAX < TARGET_BYTES_MAX);
+    assert!(TURN_BYTES <= WINDOW_BYTES);
+    assert!(SINGLE_PROBE_BYTES_MAX <= WINDOW_BYTES);
+    assert!(PIPE_BYTES as u64 == WINDOW_BYTES);
+    assert!(FILLS_PER_ROOT_MAX < FILLS_PER_SHARD_MAX);
+    // Each fill is one submission; the rest of the queue is for opening files and for turns.
+    assert!(FILLS_PER_SHARD_MAX < RING_ENTRIES as usize / 4);
+    assert!(STORE_GROUP_MAX <= STORE_QUEUE_MAX);
+    assert!(LIST_ITEMS_DEFAULT <= LIST_ITEMS_MAX);
+};

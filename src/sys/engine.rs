@@ -1,0 +1,102 @@
+//! Who waits for the disk: the ring, or, where io_uring is forbidden, a few threads.
+//!
+//! Both do the same three things, so nothing above this file knows which one runs: open a file whose folder is not in
+//! memory, fill a pipe from a cold file, and let the others have their turn. Neither ever blocks the shard.
+
+use std::ffi::CString;
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limits;
+use crate::sys::file::{MediaFile, Root};
+use crate::sys::ring;
+use crate::sys::sendfile::Pipe;
+
+/// The engine of every shard of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// io_uring: kernel workers wait.
+    Ring,
+    /// No io_uring: threads of tokio's blocking pool wait.
+    Threads,
+}
+
+impl Engine {
+    /// The best engine this kernel allows, and why it is not the ring if it is not.
+    pub fn choose() -> (Engine, Option<io::Error>) {
+        match ring::probe() {
+            Ok(()) => (Engine::Ring, None),
+            Err(reason) => (Engine::Threads, Some(reason)),
+        }
+    }
+
+    /// As a label of metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Ring => "ring",
+            Engine::Threads => "threads",
+        }
+    }
+
+    /// Runs `future` to its end on this thread, as a shard.
+    ///
+    /// # Errors
+    /// When the runtime's epoll or threads cannot be made.
+    pub fn block_on<F: Future>(self, future: F) -> io::Result<F::Output> {
+        match self {
+            Engine::Ring => Ok(ring::block_on(future)),
+            Engine::Threads => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .max_blocking_threads(limits::FILLS_PER_SHARD_MAX)
+                    .build()?;
+                let output = tokio::task::LocalSet::new().block_on(&runtime, future);
+                // A thread may hang on a dead disk; the process is ending and does not wait for it.
+                runtime.shutdown_timeout(Duration::from_millis(100));
+                Ok(output)
+            }
+        }
+    }
+
+    /// Lets every other task of this shard run once.
+    pub async fn turn(self) {
+        match self {
+            Engine::Ring => ring::turn().await,
+            Engine::Threads => tokio::task::yield_now().await,
+        }
+    }
+
+    /// Opens `path` below `root`: from the kernel's caches at once, else by whoever waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Root::open_waiting`].
+    pub async fn open(self, root: &Arc<Root>, path: CString) -> io::Result<OwnedFd> {
+        match root.open_cached(&path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            settled => return settled,
+        }
+        let root = Arc::clone(root);
+        match self {
+            Engine::Ring => ring::open(root, path).await,
+            Engine::Threads => waiting(move || root.open_waiting(&path)).await,
+        }
+    }
+
+    /// Fills `pipe` with at most `length` bytes of `file` at `offset`. Returns how many; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// What splice(2) says.
+    pub async fn fill(self, file: Arc<MediaFile>, pipe: Arc<Pipe>, offset: u64, length: usize) -> io::Result<usize> {
+        match self {
+            Engine::Ring => ring::fill(file, pipe, offset, length).await,
+            Engine::Threads => waiting(move || pipe.fill_waiting(&file, offset, length)).await,
+        }
+    }
+}
+
+async fn waiting<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Interrupted)))
+}

@@ -1,0 +1,219 @@
+//! Library roots and the files in them: opened below their root only, regular files only, one proof each.
+//!
+//! A [`Root`] is a descriptor of a directory; paths are resolved against it by `openat2(2)`, which refuses symbolic
+//! links and everything that would leave the root, in the kernel and without a race. A [`MediaFile`] exists only for a
+//! regular file, so nobody asks again. It has up to two open file descriptions, because read-ahead state is kept per
+//! description (DATAPATH.md §8): the *hot* one is advised RANDOM, so that sending from the page cache never starts a
+//! disk read on the shard, and the *cold* one, opened at the first miss, reads ahead as usual.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use nix::fcntl::{OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag};
+use nix::sys::stat::{Mode, SFlag};
+
+use crate::limits;
+use crate::sys::Fault;
+
+/// How a file of the library is opened. O_NONBLOCK so that a FIFO put in a film's place cannot hold us (open(2)).
+const MEDIA_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+/// Never outside the root, never through a link (openat2(2)).
+const MEDIA_RESOLVE: ResolveFlag =
+    ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS).union(ResolveFlag::RESOLVE_NO_SYMLINKS);
+
+/// An open directory below which films are found.
+#[derive(Debug)]
+pub struct Root(OwnedFd);
+
+impl Root {
+    /// Opens the directory at `path`; the path itself may contain links, which an administrator wrote.
+    ///
+    /// # Errors
+    /// A [`Fault`] when it does not exist, is no directory or may not be entered.
+    pub fn open(path: &Path) -> Result<Root, Fault> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        nix::fcntl::open(path, flags, Mode::empty())
+            .map(Root)
+            .map_err(|errno| Fault::new(format!("open the library root {}", path.display()), errno))
+    }
+
+    /// Opens `path` below this root if the kernel can do so from its caches alone. Never waits for a disk.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the disk would be needed: ask the engine then. Otherwise what openat2(2) says.
+    pub fn open_cached(&self, path: &CStr) -> io::Result<OwnedFd> {
+        // nix does not name RESOLVE_CACHED yet (Linux 5.12).
+        let cached = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
+        self.open_resolving(path, MEDIA_RESOLVE | cached)
+    }
+
+    /// Opens `path` below this root and waits for the disk. Not for a shard.
+    ///
+    /// # Errors
+    /// What openat2(2) says; a symbolic link on the way is ELOOP, a path that leaves the root EXDEV.
+    pub fn open_waiting(&self, path: &CStr) -> io::Result<OwnedFd> {
+        self.open_resolving(path, MEDIA_RESOLVE)
+    }
+
+    fn open_resolving(&self, path: &CStr, resolve: ResolveFlag) -> io::Result<OwnedFd> {
+        let how = OpenHow::new().flags(MEDIA_FLAGS).resolve(resolve);
+        Ok(nix::fcntl::openat2(&self.0, path, how)?)
+    }
+
+    /// The flags and the resolution rules of [`Root::open_waiting`], for the ring to use.
+    pub(super) fn how() -> (u64, u64) {
+        (MEDIA_FLAGS.bits() as u64, MEDIA_RESOLVE.bits())
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// What a look at the page cache said about a window of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residency {
+    /// The bytes asked about are in memory: sending them waits for nobody.
+    Hot,
+    /// They are not, or nobody can tell: the disk may be needed.
+    Cold,
+}
+
+/// An open regular file, with the size and time it had when it was opened.
+#[derive(Debug)]
+pub struct MediaFile {
+    hot: OwnedFd,
+    cold: OnceLock<OwnedFd>,
+    size: u64,
+    modified_ns: i128,
+}
+
+impl MediaFile {
+    /// Admits an open descriptor if it is a regular file; `None` for a FIFO, a device, a socket or a directory.
+    ///
+    /// # Errors
+    /// What fstat(2) says.
+    pub fn admit(descriptor: OwnedFd) -> io::Result<Option<MediaFile>> {
+        let status = nix::sys::stat::fstat(&descriptor)?;
+        if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Ok(None);
+        }
+        // Advice only: without it a marker crossed by sendfile would submit read-ahead from the shard.
+        let _ = nix::fcntl::posix_fadvise(&descriptor, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+        Ok(Some(MediaFile {
+            hot: descriptor,
+            cold: OnceLock::new(),
+            size: u64::try_from(status.st_size).unwrap_or(0),
+            modified_ns: i128::from(status.st_mtime) * 1_000_000_000 + i128::from(status.st_mtime_nsec),
+        }))
+    }
+
+    /// Size in bytes when the file was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Time of the last modification when the file was opened, in nanoseconds since 1970.
+    pub fn modified_ns(&self) -> i128 {
+        self.modified_ns
+    }
+
+    /// The description to send from when the bytes are hot.
+    pub fn hot(&self) -> BorrowedFd<'_> {
+        self.hot.as_fd()
+    }
+
+    /// The description to fill pipes from, which reads ahead. Opened at the first call, from the very same inode.
+    pub fn cold(&self) -> BorrowedFd<'_> {
+        if let Some(cold) = self.cold.get() {
+            return cold.as_fd();
+        }
+        // Through proc(5) we reach the inode that is open, whatever its path names by now. Without /proc the hot
+        // description serves: slower, for want of read-ahead, and just as right.
+        let link = format!("/proc/self/fd/{}", self.hot.as_raw_fd());
+        match nix::fcntl::open(link.as_str(), MEDIA_FLAGS, Mode::empty()) {
+            Ok(cold) => self.cold.get_or_init(|| cold).as_fd(),
+            Err(_) => self.hot.as_fd(),
+        }
+    }
+
+    /// Whether the `length` bytes at `offset`, at most one window, can be sent without waiting for a disk.
+    ///
+    /// The last byte is asked for, and in longer windows the first one too, by `preadv2(RWF_NOWAIT)`: unlike
+    /// `cachestat` it does not count pages that are still being read (DATAPATH.md §8). A file system that cannot
+    /// answer (EOPNOTSUPP) makes every window cold, and so does an end of file where bytes were promised.
+    pub fn residency(&self, offset: u64, length: u64) -> Residency {
+        let last = offset + length.saturating_sub(1);
+        let is_hot = self.has_cached(last) && (length <= limits::SINGLE_PROBE_BYTES_MAX || self.has_cached(offset));
+        if is_hot { Residency::Hot } else { Residency::Cold }
+    }
+
+    fn has_cached(&self, offset: u64) -> bool {
+        let Ok(offset) = libc::off_t::try_from(offset) else { return false };
+        let mut byte = 0_u8;
+        let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+        // SAFETY: preadv2(2) writes at most one byte into `byte`, which outlives the call; `vector` is one valid
+        // iovec, as the count says; the descriptor is open for as long as `self` lives.
+        let got = unsafe { libc::preadv2(self.hot.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
+        got == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn open(root: &Root, path: &CStr) -> io::Result<Option<MediaFile>> {
+        MediaFile::admit(root.open_waiting(path)?)
+    }
+
+    #[test]
+    fn only_regular_files_below_the_root_are_admitted() {
+        let folder = tempfile::tempdir().unwrap();
+        let root_path = folder.path().join("root");
+        std::fs::create_dir_all(root_path.join("inside")).unwrap();
+        std::fs::write(folder.path().join("canary.mp4"), "outside").unwrap();
+        std::fs::write(root_path.join("inside/film.mp4"), "film").unwrap();
+        symlink("../canary.mp4", root_path.join("link.mp4")).unwrap();
+        symlink("inside", root_path.join("folder")).unwrap();
+        nix::unistd::mkfifo(&root_path.join("fifo.mp4"), Mode::S_IRWXU).unwrap();
+        let root = Root::open(&root_path).unwrap();
+
+        assert_eq!(open(&root, c"inside/film.mp4").unwrap().unwrap().size(), 4);
+        assert!(open(&root, c"fifo.mp4").unwrap().is_none(), "a FIFO is no film");
+        assert!(open(&root, c"inside").unwrap().is_none(), "a folder is no film");
+        for outside in [c"link.mp4", c"folder/film.mp4", c"../canary.mp4", c"/etc/hostname", c"missing.mp4"] {
+            assert!(open(&root, outside).is_err(), "{outside:?} must not open");
+        }
+    }
+
+    #[test]
+    fn a_file_just_written_is_hot_and_past_its_end_is_cold() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("film.mp4"), vec![1_u8; 300_000]).unwrap();
+        let file = open(&Root::open(folder.path()).unwrap(), c"film.mp4").unwrap().unwrap();
+        assert_eq!(file.residency(0, 300_000), Residency::Hot);
+        assert_eq!(file.residency(0, 300_001), Residency::Cold);
+        assert_eq!(file.residency(u64::MAX - 1, 1), Residency::Cold);
+    }
+
+    #[test]
+    fn the_cold_description_is_the_same_file_even_when_its_name_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("film.mp4");
+        std::fs::write(&path, "film").unwrap();
+        let file = open(&Root::open(folder.path()).unwrap(), c"film.mp4").unwrap().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut bytes = [0_u8; 4];
+        let cold = file.cold();
+        assert_ne!(cold.as_raw_fd(), file.hot().as_raw_fd());
+        assert_eq!(nix::sys::uio::pread(cold, &mut bytes, 0).unwrap(), 4);
+        assert_eq!(&bytes, b"film");
+    }
+}

@@ -1,0 +1,68 @@
+//! What belongs to the process as a whole: its descriptors, its heap, its lock.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::sys::Fault;
+
+/// Raises the soft limit of open descriptors to the hard one, and returns it. A connection with a film takes three.
+///
+/// # Errors
+/// What setrlimit(2) says; the daemon then goes on with what it has.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
+}
+
+/// Keeps big blocks, such as the 19 MiB of a password hash, out of the heap, so that they go back to the system when
+/// they are freed. Left alone, glibc raises its threshold after the first such block and never lets go (mallopt(3)).
+pub fn give_big_blocks_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallopt(3) takes two integers and is called before any other thread exists.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 256 * 1024) };
+    }
+}
+
+/// Held for as long as this process may use a state directory.
+#[derive(Debug)]
+pub struct StateLock(#[allow(dead_code, reason = "held, never read: dropping it frees the lock")] Flock<File>);
+
+impl StateLock {
+    /// Takes the lock file at `path`, which is made if it is missing. One daemon a state.
+    ///
+    /// # Errors
+    /// `None` inside when another process holds it; a [`Fault`] when the file cannot be opened.
+    pub fn take(path: &Path) -> Result<Option<StateLock>, Fault> {
+        let fault = |error: io::Error| Fault::new(format!("open the lock {}", path.display()), error);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(fault)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(StateLock(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(fault(errno.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_by_one_and_freed_when_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = StateLock::take(&path).unwrap();
+        assert!(first.is_some());
+        assert!(StateLock::take(&path).unwrap().is_none());
+        drop(first);
+        assert!(StateLock::take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,107 @@
+//! Listeners, and what TCP knows about a peer.
+//!
+//! Options are set once on the listener and inherited by every connection (measured, DATAPATH.md §5), so accepting
+//! costs no further call. There is no TCP_USER_TIMEOUT: it would end players that are merely paused.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::limits;
+use crate::sys::Fault;
+
+/// Opens a listener on `address`. Several may share one address, each served by its own shard (SO_REUSEPORT).
+///
+/// `congestion_control` is a name of tcp(7), or `system` for what the system chose; one that is not allowed to us is
+/// left alone, and [`congestion_control`] tells which one is in force.
+///
+/// # Errors
+/// EADDRINUSE, EACCES for a low port, EADDRNOTAVAIL for an address this machine does not have.
+pub fn listen(address: SocketAddr, wanted_congestion_control: &str) -> Result<std::net::TcpListener, Fault> {
+    open_listener(address, wanted_congestion_control).map_err(|error| Fault::new(format!("listen on {address}"), error))
+}
+
+fn open_listener(address: SocketAddr, wanted_congestion_control: &str) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // IPv4 has listeners of its own; without this `::` would take their port as well (ipv6(7)).
+        socket.set_only_v6(true)?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(limits::NOT_SENT_BYTES)?;
+    if wanted_congestion_control != "system" {
+        // EPERM when tcp_allowed_congestion_control does not list it, ENOENT when the kernel has no such module.
+        let _ = socket.set_tcp_congestion(wanted_congestion_control.as_bytes());
+    }
+    // A paused player's machine may vanish without a word: keep-alive probes find out (tcp(7)).
+    socket.set_keepalive(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The name of the congestion control that connections of this listener will use.
+pub fn congestion_control(listener: &impl AsFd) -> String {
+    let name = SockRef::from(listener).tcp_congestion().unwrap_or_default();
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}
+
+/// Makes the coming `close` throw away what is queued and reset the connection: the client must not take a truncated
+/// film for a whole one.
+pub fn reset_on_close(socket: &impl AsFd) {
+    // Fails only on a socket that is gone already.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
+/// What TCP knows about the peer's progress (tcp(7), `TCP_INFO`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Bytes acknowledged since the connection began.
+    pub bytes: u64,
+    /// Time since the peer last acknowledged anything, be it only a probe of its closed window.
+    pub last_heard: Duration,
+    /// Bytes we sent, or queued, that it has not acknowledged yet.
+    pub outstanding: u64,
+}
+
+/// Asks TCP how far the peer has come.
+///
+/// # Errors
+/// What getsockopt(2) says.
+pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: getsockopt(2) writes at most `length` bytes, the size of `info`, and both pointers outlive the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all fields are plain integers, zeroed before the call; an older kernel leaves the newer ones zero.
+    let info = unsafe { info.assume_init() };
+    let mut outstanding: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int (tcp(7)), and `outstanding` is one.
+    if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut outstanding) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(Acknowledged {
+        bytes: info.tcpi_bytes_acked,
+        last_heard: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
+        outstanding: u64::try_from(outstanding).unwrap_or(0),
+    })
+}
