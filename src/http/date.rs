@@ -1,0 +1,71 @@
+//! Dates as HTTP writes them. The only door to `httpdate`.
+//!
+//! The one idea: outside this file a time is a count of seconds since 1970, UTC. All three forms of a date are read;
+//! the first (`Sun, 06 Nov 1994 08:49:37 GMT`) is written. RFC 9110 §5.6.7.
+
+use std::fmt::Display;
+use std::time::{Duration, SystemTime};
+
+use httpdate::HttpDate;
+
+/// The last second the four-digit year of an HTTP date can name, 9999-12-31T23:59:59Z.
+const SECONDS_MAX: u64 = 253_402_300_799;
+
+/// `seconds` since 1970 as an HTTP date, written without allocating. A time the format cannot name (before 1970, after
+/// 9999: files with a broken mtime exist) becomes the nearest one it can.
+pub fn format(seconds: i64) -> impl Display {
+    let seconds = u64::try_from(seconds).unwrap_or(0).min(SECONDS_MAX);
+    HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+}
+
+/// The seconds since 1970 that `text` names, or nothing if it is not a date in one of the three forms.
+pub fn parse(text: &str) -> Option<i64> {
+    let date: HttpDate = text.parse().ok()?;
+    let since_epoch = SystemTime::from(date).duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since_epoch.as_secs()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{format, parse};
+
+    #[test]
+    fn three_forms_name_the_same_second() {
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse(text), Some(784_111_777), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_the_first_form_and_reads_back() {
+        assert_eq!(format(784_111_777).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        for seconds in [0, 1, 951_782_400, 1_700_000_000, 253_402_300_799] {
+            assert_eq!(parse(&format(seconds).to_string()), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn times_the_format_cannot_name_become_the_nearest() {
+        assert_eq!(format(-1).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(format(i64::MIN).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(format(i64::MAX).to_string(), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn what_is_no_date_is_nothing() {
+        for text in [
+            "",
+            "yesterday",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMTé",
+            "1994-11-06T08:49:37Z",
+            "784111777",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The table `tests/vectors/request.txt`; what holds for every cut and every mutation of its rows; the lines of chunks.
+
+use super::{Body, ChunkLine, Method, Parsed, Request, parse, parse_chunk_line, trailer_length};
+use crate::http::reject::Reject;
+use crate::http::vectors;
+use crate::limits::HEAD_BYTES_MAX;
+
+const TABLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/request.txt"));
+
+/// The words of the table that must all be there.
+fn strict_words(request: &Request<'_>, rest: usize) -> Vec<String> {
+    let mut words = vec!["ok".to_owned(), request.method.as_str().to_owned(), request.target.path.clone().into_owned()];
+    words.extend((request.minor_version == 0).then(|| "http/1.0".to_owned()));
+    words.extend((!request.keep_alive).then(|| "close".to_owned()));
+    words.extend(request.expects_continue.then(|| "continue".to_owned()));
+    match request.body {
+        Body::None => {}
+        Body::Length(length) => words.push(format!("length={length}")),
+        Body::Chunked => words.push("chunked".to_owned()),
+    }
+    words.extend((rest > 0).then(|| format!("rest={rest}")));
+    words
+}
+
+/// Whether `word` is about a field, and holds; nothing if it is one of the strict words.
+fn field_word_holds(request: &Request<'_>, word: &str) -> Option<bool> {
+    let fields = &request.fields;
+    let (name, expected) = word.split_once('=').unwrap_or((word, ""));
+    let found = match name {
+        "host" => fields.host,
+        "range" => fields.range,
+        "if-range" => fields.if_range,
+        "authorization" => fields.authorization,
+        "cookie" => fields.cookie,
+        "agent" => fields.user_agent,
+        "playback" => fields.playback_session_id,
+        "content-type" => fields.content_type,
+        "query" => request.target.query,
+        "if-match-lines" => return Some(fields.if_match.iter().count().to_string() == expected),
+        "if-none-match-lines" => return Some(fields.if_none_match.iter().count().to_string() == expected),
+        "forwarded" => return Some(fields.is_forwarded),
+        _ => return None,
+    };
+    let expected = String::from_utf8(vectors::bytes(expected)).expect("a word is text");
+    Some(found == (expected != "-").then_some(&*expected))
+}
+
+fn row_holds(bytes: &[u8], expected: &str) -> bool {
+    match parse(bytes) {
+        Ok(Parsed::Partial) => expected == "partial",
+        Err(reject) => expected == format!("{} {}", reject.status(), reject.reason()) && reject.closes(),
+        Ok(Parsed::Complete { request, head_length }) => {
+            let says_forwarded = expected.split(' ').any(|word| word == "forwarded");
+            let mut strict = Vec::new();
+            for word in expected.split(' ') {
+                match field_word_holds(&request, word) {
+                    Some(true) => {}
+                    Some(false) => return false,
+                    None => strict.push(String::from_utf8(vectors::bytes(word)).expect("a word is text")),
+                }
+            }
+            strict == strict_words(&request, bytes.len() - head_length) && says_forwarded == request.fields.is_forwarded
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_table_holds() {
+    let rows = vectors::rows(TABLE, 4);
+    assert!(rows.len() >= 60);
+    for row in rows {
+        let [rule, source, bytes, expected] = row[..] else { unreachable!() };
+        let bytes = vectors::bytes(bytes);
+        assert!(row_holds(&bytes, expected), "{rule} ({source}): expected {expected}, got {:?}", parse(&bytes));
+    }
+}
+
+/// However the network cuts a head, its parts are never taken for another request: each shorter beginning of an
+/// accepted head is partial, and each beginning of a refused one is partial or refused.
+#[test]
+fn beginning_of_a_head_is_never_another_request() {
+    for row in vectors::rows(TABLE, 4) {
+        let bytes = vectors::bytes(row[2]);
+        let head_length = match parse(&bytes) {
+            Ok(Parsed::Complete { head_length, .. }) => head_length,
+            Ok(Parsed::Partial) | Err(_) => bytes.len(),
+        };
+        let is_accepted = row[3].starts_with("ok");
+        for length in (0..head_length).step_by(1 + head_length / 500) {
+            match parse(&bytes[..length]) {
+                Ok(Parsed::Partial) => {}
+                Err(_) if !is_accepted => {}
+                other => panic!("{}: {length} bytes of {head_length} are {other:?}", row[0]),
+            }
+        }
+    }
+}
+
+/// A refusal is final: what has been refused stays refused, however it goes on.
+#[test]
+fn more_bytes_never_turn_a_no_into_a_yes() {
+    for row in vectors::rows(TABLE, 4) {
+        let mut bytes = vectors::bytes(row[2]);
+        if parse(&bytes).is_err() {
+            bytes.extend_from_slice(b"\r\nHost: a\r\n\r\n");
+            assert!(parse(&bytes).is_err(), "{}", row[0]);
+        }
+    }
+}
+
+/// No bytes whatever reach a panic, and what is accepted keeps the invariants of a request.
+#[test]
+fn mutated_heads_do_no_harm() {
+    let mut state = 7_u64;
+    let mut random = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let heads: Vec<Vec<u8>> =
+        vectors::rows(TABLE, 4).iter().map(|row| vectors::bytes(row[2])).filter(|head| head.len() < 1_000).collect();
+    let bytes_that_matter = b"\r\n \t:,%/?#*\\\0\x7f\xff\xc3GHT01.@[]\"=-";
+    let mut accepted = 0;
+    for _ in 0..40_000 {
+        let mut head = heads[random(heads.len())].clone();
+        for _ in 0..=random(3) {
+            let at = random(head.len() + 1);
+            match random(3) {
+                0 => head.insert(at, bytes_that_matter[random(bytes_that_matter.len())]),
+                1 if at < head.len() => head[at] = bytes_that_matter[random(bytes_that_matter.len())],
+                _ => head.truncate(at),
+            }
+        }
+        if let Ok(Parsed::Complete { request, head_length }) = parse(&head) {
+            accepted += 1;
+            assert!(head_length <= head.len() && head[..head_length].ends_with(b"\r\n\r\n"));
+            assert!(request.target.path.starts_with('/') || request.method == Method::Options);
+            assert!(!request.target.segments().iter().any(|segment| [".", ".."].contains(segment)));
+            assert!(request.fields.host.is_some() || request.minor_version == 0);
+        }
+    }
+    assert!(accepted > 1_000, "the mutations are mild enough to be accepted at times: {accepted}");
+}
+
+#[test]
+fn ordinary_head_is_borrowed_whole() {
+    let bytes = b"GET /api/stream/video/film.mp4?token=x HTTP/1.1\r\nHost: a\r\nRange: bytes=0-\r\n\r\n";
+    match parse(bytes) {
+        Ok(Parsed::Complete { request, .. }) => {
+            assert!(matches!(request.target.path, std::borrow::Cow::Borrowed(_)));
+            assert!(!request.target.segments().spilled());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn chunk_line_is_hexadecimal_digits_and_a_line_end() {
+    let line = |line_length, data_length| Ok(Some(ChunkLine { line_length, data_length }));
+    assert_eq!(parse_chunk_line(b"5\r\nhello"), line(3, 5));
+    assert_eq!(parse_chunk_line(b"1aF\r\n"), line(5, 0x1af));
+    assert_eq!(parse_chunk_line(b"0\r\n\r\n"), line(3, 0));
+    assert_eq!(parse_chunk_line(b"5;name=\"value\"\r\n"), line(16, 5));
+    assert_eq!(parse_chunk_line(b"ffffffffffffffff\r\n"), line(18, u64::MAX));
+    for partial in ["", "5", "5\r", "5;name"] {
+        assert_eq!(parse_chunk_line(partial.as_bytes()), Ok(None), "{partial:?}");
+    }
+    let long = format!("5;{}", "a".repeat(300));
+    let wrong = ["\r\n", "\n", "5\n", "5\r\r\n", "g\r\n", "-5\r\n", "+5\r\n", "0x5\r\n", " 5\r\n", "5 5\r\n", ";a\r\n"];
+    for wrong in wrong.into_iter().chain(["10000000000000000\r\n", "5;a\0\r\n", "5;\ra\r\n", &long]) {
+        assert_eq!(parse_chunk_line(wrong.as_bytes()), Err(Reject::ChunkInvalid), "{wrong:?}");
+    }
+}
+
+#[test]
+fn trailers_end_with_a_blank_line() {
+    assert_eq!(trailer_length(b"\r\nGET"), Ok(Some(2)));
+    assert_eq!(trailer_length(b"A: b\r\n\r\nGET"), Ok(Some(8)));
+    assert_eq!(trailer_length(b"A: b\r\n"), Ok(None));
+    assert_eq!(trailer_length(b""), Ok(None));
+    assert_eq!(trailer_length(b"A: b\n\r\n"), Err(Reject::LineEndingInvalid));
+    assert_eq!(trailer_length(&[b'a'; HEAD_BYTES_MAX]), Err(Reject::HeadTooLarge));
+}
