@@ -1,0 +1,26 @@
+//! How a fault of the store is answered: logged once, here, where it is handled, and refused with what the client can
+//! do about it.
+
+use super::Fault;
+use crate::http::reject::Reject;
+
+impl Fault {
+    /// The answer to a client whose request met this fault: 503 when later may do, 507 when there is no room.
+    pub fn into_reject(self) -> Reject {
+        match &self {
+            Fault::Busy { .. } => {
+                tracing::warn!(error = %self, "store is busy");
+                Reject::Busy { retry_after_seconds: 1 }
+            }
+            Fault::Stopped => Reject::Draining,
+            Fault::DiskFull { .. } => {
+                tracing::error!(error = %self, "store is full");
+                Reject::StorageFull
+            }
+            Fault::Corrupt { .. } | Fault::Newer { .. } | Fault::Open { .. } | Fault::Other { .. } => {
+                tracing::error!(error = %self, "store failed");
+                Reject::Internal
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Users, sessions and videos: what the rooms above see.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::super::{AddUserError, Device, Fault, FoundVideo, NewSession, NewUser, PasswordHash, Preferences, Role};
+use super::{Place, Timestamp, at, names, new_user};
+
+#[tokio::test]
+async fn a_user_is_read_back_as_it_was_made() {
+    let place = Place::new();
+    let wanted = NewUser { email: Some("ann@example.org".into()), role: Role::Admin, ..new_user("Ann") };
+    let made = place.store.user_add(wanted.clone(), at(7)).await.unwrap();
+    assert_eq!((made.id, made.username.as_str(), made.role), (wanted.id, "Ann", Role::Admin));
+    assert_eq!((made.created_at, made.last_login, made.is_active), (at(7), None, true));
+    assert_eq!((&made.preferences, made.credential_version), (&Preferences::default(), 1));
+    assert_eq!(place.store.user_by_id(wanted.id).await.unwrap(), Some(made.clone()));
+    let (found, hash) = place.store.user_by_name("aNN").await.unwrap().unwrap();
+    assert_eq!((found, hash), (made, PasswordHash(wanted.password_hash)));
+    assert_eq!(place.store.user_by_id(Uuid::new_v4()).await.unwrap(), None);
+    assert_eq!(place.store.user_by_name("bob").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_user_is_the_json_that_the_api_promises() {
+    let place = Place::new();
+    let user = place.store.user_add(new_user("ann"), at(0)).await.unwrap();
+    let expected = serde_json::json!({
+        "id": user.id.to_string(), "username": "ann", "email": null, "role": "user", "isActive": true,
+        "preferences": {"quality": "auto", "maxBandwidth": null, "deviceType": null},
+        "createdAt": "1970-01-01T00:00:00Z", "lastLogin": null
+    });
+    assert_eq!(serde_json::to_value(&user).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_name_is_one_persons_however_it_is_typed() {
+    let place = Place::new();
+    for name in ["Ann", "Ünal", "Ольга"] {
+        place.store.user_add(new_user(name), at(1)).await.unwrap();
+    }
+    for name in ["ann", "üNAL", "ОЛЬГА"] {
+        let taken = place.store.user_add(new_user(name), at(1)).await;
+        assert!(matches!(taken, Err(AddUserError::NameTaken(_))), "{name}: {taken:?}");
+        assert!(place.store.user_by_name(name).await.unwrap().is_some(), "{name}");
+    }
+    assert_eq!(names(&place.store).await.len(), 3);
+}
+
+#[tokio::test]
+async fn names_and_addresses_that_cannot_be_kept_are_refused() {
+    let place = Place::new();
+    for name in [String::new(), "x".repeat(51), "a:b".into(), "a\nb".into(), " ann".into()] {
+        let refused = place.store.user_add(new_user(&name), at(1)).await;
+        assert!(matches!(refused, Err(AddUserError::Invalid(_))), "{name:?}: {refused:?}");
+    }
+    for email in [String::new(), "x".repeat(101)] {
+        let refused = place.store.user_add(NewUser { email: Some(email), ..new_user("ann") }, at(1)).await;
+        assert!(matches!(refused, Err(AddUserError::Invalid(_))), "{refused:?}");
+    }
+    for name in ["x".repeat(50), "ü".repeat(50)] {
+        place.store.user_add(new_user(&name), at(1)).await.unwrap();
+    }
+    let with_email = |name: &str, email: &str| NewUser { email: Some(email.to_owned()), ..new_user(name) };
+    place.store.user_add(with_email("bob", "b@example.org"), at(1)).await.unwrap();
+    let taken = place.store.user_add(with_email("carl", "B@example.org"), at(1)).await;
+    assert!(matches!(taken, Err(AddUserError::EmailTaken(_))), "{taken:?}");
+}
+
+#[tokio::test]
+async fn users_are_listed_by_name() {
+    let place = Place::new();
+    for name in ["carl", "Bob", "ann"] {
+        place.store.user_add(new_user(name), at(1)).await.unwrap();
+    }
+    assert_eq!(names(&place.store).await, ["ann", "Bob", "carl"]);
+}
+
+fn new_session(user_id: Uuid, expires_at: Timestamp) -> NewSession {
+    NewSession { id: Uuid::new_v4(), user_id, device: Some(Device::Tv), expires_at }
+}
+
+#[tokio::test]
+async fn a_login_makes_a_session_and_is_remembered_by_the_account() {
+    let place = Place::new();
+    let user = place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    let wanted = new_session(user.id, at(100));
+    let made = place.store.login_recorded(wanted.clone(), at(10)).await.unwrap();
+    assert_eq!((made.id, made.user_id, made.device), (wanted.id, user.id, Some(Device::Tv)));
+    assert_eq!((made.created_at, made.last_activity, made.expires_at), (at(10), at(10), at(100)));
+    assert_eq!((made.generation, made.revoked_at), (0, None));
+    let (session, owner) = place.store.session(wanted.id).await.unwrap().unwrap();
+    assert_eq!((session, owner.last_login), (made, Some(at(10))));
+    assert_eq!(place.store.session(Uuid::new_v4()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_session_of_nobody_is_refused() {
+    let place = Place::new();
+    let refused = place.store.login_recorded(new_session(Uuid::new_v4(), at(100)), at(10)).await;
+    assert!(matches!(refused, Err(Fault::Other { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn only_sessions_that_could_be_used_are_restored_the_last_seen_first() {
+    let place = Place::new();
+    let ann = place.store.user_add(new_user("ann"), at(1)).await.unwrap().id;
+    let gone = place.store.user_add(new_user("gone"), at(1)).await.unwrap().id;
+    let mut sessions = HashMap::new();
+    for (label, user, made, expires) in [
+        ("old", ann, 10, 100),
+        ("new", ann, 20, 100),
+        ("expired", ann, 30, 50),
+        ("revoked", ann, 30, 100),
+        ("disabled", gone, 30, 100),
+    ] {
+        let session = NewSession { device: None, ..new_session(user, at(expires)) };
+        sessions.insert(place.store.session_add(session, at(made)).await.unwrap().id, label);
+    }
+    let revoked = *sessions.iter().find(|(_, label)| **label == "revoked").unwrap().0;
+    let changed = place.store.write(move |connection| {
+        connection.execute("UPDATE user_sessions SET revoked_at = 1 WHERE session_id = ?1", [revoked.to_string()])?;
+        connection.execute("UPDATE users SET is_active = 0 WHERE id = ?1", [gone.to_string()])
+    });
+    assert_eq!(changed.await.unwrap(), 1);
+    let live = place.store.sessions_live(at(50), 64).await.unwrap();
+    let labels: Vec<_> = live.iter().map(|(session, _)| sessions[&session.id]).collect();
+    assert_eq!(labels, ["new", "old"]);
+    assert_eq!(place.store.sessions_live(at(50), 1).await.unwrap().len(), 1);
+    let (session, _) = place.store.session(revoked).await.unwrap().expect("a revoked row is still read");
+    assert!(session.revoked_at.is_some());
+}
+
+fn found(root: &str, path: &[u8], size: u64) -> FoundVideo {
+    let name = [root.as_bytes(), b"/", path].concat();
+    FoundVideo {
+        id: Uuid::new_v5(&Uuid::NAMESPACE_URL, &name),
+        root: root.to_owned(),
+        path: path.to_owned(),
+        filename: String::from_utf8_lossy(path).into_owned(),
+        title: "Film".to_owned(),
+        format: "mp4".to_owned(),
+        size,
+        modified: at(5),
+    }
+}
+
+/// Each video's path, size, availability, and when its row was written last.
+async fn rows(place: &Place) -> Vec<(Vec<u8>, i64, bool, Timestamp)> {
+    let read = place.store.read(|connection| {
+        let mut statement = connection
+            .prepare("SELECT path_bytes, file_size, available, updated_at FROM videos ORDER BY root, path_bytes")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+    });
+    read.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_scan_adds_changes_and_forgets_and_leaves_other_roots_alone() {
+    let place = Place::new();
+    let sync = async |roots: &[&str], videos: Vec<FoundVideo>, now| {
+        let roots = roots.iter().map(|root| (*root).to_owned()).collect();
+        place.store.videos_sync(roots, videos, at(now)).await.unwrap()
+    };
+    let not_utf8 = b"caf\xe9.mp4";
+    let first = vec![found("films", b"a.mp4", 1), found("films", not_utf8, 2), found("other", b"a.mp4", 3)];
+    let known = sync(&["films", "other"], first.clone(), 10).await;
+    assert_eq!(known, first.iter().map(|video| (video.id, at(10))).collect());
+
+    let second = vec![found("films", b"a.mp4", 9)];
+    assert_eq!(sync(&["films"], second.clone(), 20).await, HashMap::from([(second[0].id, at(10))]));
+    let expected = vec![
+        (b"a.mp4".to_vec(), 9, true, at(20)),
+        (not_utf8.to_vec(), 2, false, at(20)),
+        (b"a.mp4".to_vec(), 3, true, at(10)),
+    ];
+    assert_eq!(rows(&place).await, expected);
+
+    sync(&["films"], vec![], 30).await;
+    assert_eq!(rows(&place).await.iter().map(|row| row.2).collect::<Vec<_>>(), [false, false, true], "an emptied root");
+    let back = sync(&["films", "other"], first.clone(), 40).await;
+    assert_eq!(back[&first[1].id], at(10), "a video that returns keeps its row");
+    assert!(rows(&place).await.iter().all(|row| row.2));
+}
+
+#[tokio::test]
+async fn ten_thousand_unchanged_videos_write_nothing() {
+    let place = Place::new();
+    let videos: Vec<_> = (0..10_000).map(|index| found("films", format!("{index}.mp4").as_bytes(), index)).collect();
+    place.store.videos_sync(vec!["films".into()], videos.clone(), at(10)).await.unwrap();
+    let changes = || place.store.write(|connection| Ok(connection.total_changes()));
+    let before = changes().await.unwrap();
+    let known = place.store.videos_sync(vec!["films".into()], videos, at(20)).await.unwrap();
+    assert_eq!(changes().await.unwrap(), before);
+    assert_eq!(known.len(), 10_000);
+    assert!(known.values().all(|since| *since == at(10)));
+}
