@@ -1,0 +1,305 @@
+//! The option table: one row an option, and the only place an option is declared.
+//!
+//! A row says key, kind (type and bounds), default as it would stand in a file, unit, the document's variable, and a
+//! description. `mod.rs` holds the field of the same path; a test finds a row without a field and the reverse.
+
+use super::kind::{Alone, Kind};
+use crate::limits;
+
+/// One option.
+pub(super) struct Row {
+    /// Section and name, with dots: `cache.ttl.popular_videos`.
+    pub key: &'static str,
+    /// Type and bounds.
+    pub kind: Kind,
+    /// The built-in value in TOML; empty when there is none.
+    pub default: &'static str,
+    /// What the sample file shows where the default would teach nothing.
+    pub example: Option<&'static str>,
+    /// What a number counts.
+    pub unit: Option<&'static str>,
+    /// The variable that the document or systemd names; every key also has REELWAY_SECTION__KEY.
+    pub variable: Option<Variable>,
+    /// For an administrator.
+    pub description: &'static str,
+}
+
+/// A variable of the environment with a name of its own.
+pub(super) struct Variable {
+    pub name: &'static str,
+    pub form: Form,
+}
+
+/// How the text of a variable is to be read.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// As the option's kind says.
+    Value,
+    /// Paths separated by ':', of which the first counts (systemd.exec(5), RuntimeDirectory=).
+    FirstPath,
+    /// `sqlite:PATH`.
+    SqliteUrl,
+}
+
+impl Row {
+    /// `cache.ttl` of `cache.ttl.popular_videos`.
+    pub fn section(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// `popular_videos` of `cache.ttl.popular_videos`.
+    pub fn name(&self) -> &'static str {
+        self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
+    }
+
+    const fn example(mut self, example: &'static str) -> Row {
+        self.example = Some(example);
+        self
+    }
+
+    const fn unit(mut self, unit: &'static str) -> Row {
+        self.unit = Some(unit);
+        self
+    }
+
+    const fn variable(mut self, name: &'static str, form: Form) -> Row {
+        self.variable = Some(Variable { name, form });
+        self
+    }
+}
+
+const fn row(key: &'static str, kind: Kind, default: &'static str, description: &'static str) -> Row {
+    Row { key, kind, default, example: None, unit: None, variable: None, description }
+}
+
+/// Formats with a media type (spec/HTTP.md, "Media headers"): the document's five, then the others.
+const FORMATS: &[&str] = &["mp4", "mkv", "avi", "mov", "webm", "m4v", "ts", "m2ts", "mpg", "ogv", "flv"];
+/// The words of `log.format`.
+pub(super) const LOG_FORMATS: &[&str] = &["text", "json"];
+const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
+const SECOND: u64 = 1000;
+const HOUR: u64 = 60 * 60 * SECOND;
+const YEAR: u64 = 365 * 24 * HOUR;
+
+const fn integer(min: u64, max: u64) -> Kind {
+    Kind::Integer { min, max }
+}
+
+const fn duration(min: u64, max: u64) -> Kind {
+    Kind::Duration { alone: Alone::Milliseconds, min, max }
+}
+
+/// A time to live: in the document these, and only these, are numbers of seconds.
+const TTL: Kind = Kind::Duration { alone: Alone::Seconds, min: 0, max: YEAR };
+
+/// The sections in the order of the sample file, each with its first line there.
+pub(super) const SECTIONS: &[(&str, &str)] = &[
+    ("server", "Where the daemon listens, and how it stops."),
+    ("library", "Where the films are."),
+    ("video", "How films are served."),
+    ("sessions", "Who is signed in, and for how long."),
+    ("auth", "How tokens are signed."),
+    ("cache.ttl", "How long answers are remembered in memory."),
+    ("net", "Connections: how many, and how long one may be idle."),
+    ("log", "Events, written to stderr."),
+    ("directories", "The daemon's own files. systemd passes these; only a daemon started by hand needs them."),
+];
+
+/// Every option, by section.
+pub(super) const OPTIONS: &[Row] = &[
+    row("server.host", Kind::Host, r#""localhost""#, "The address to listen on."),
+    row("server.port", integer(0, 65535), "3000", "The port to listen on; 0 lets the kernel choose one.")
+        .variable("PORT", Form::Value),
+    row("server.listen", Kind::Addresses, "[]", "Several addresses with ports, instead of host and port.")
+        .example(r#"["192.168.1.9:3000", "[::1]:3000"]"#),
+    row(
+        "server.shards",
+        integer(0, limits::SHARDS_MAX as u64),
+        "0",
+        "Threads that serve films; 0 means one for each processor core, up to 4.",
+    )
+    .unit("threads"),
+    row(
+        "server.drain_timeout",
+        duration(0, 24 * HOUR),
+        r#""30s""#,
+        "When the daemon is told to stop, responses being sent may go on for so long.",
+    ),
+    row(
+        "library.roots",
+        Kind::Roots,
+        "[]",
+        "The folders of films. Each has a name, the first part of the URLs below it; without one it is called like its \
+         folder. The variable is a list of folders separated by ':'.",
+    )
+    .example(r#"[{ name = "films", path = "/srv/films" }]"#)
+    .variable("VIDEOS_PATH", Form::Value),
+    row(
+        "video.supported_formats",
+        Kind::ListOf(FORMATS),
+        r#"["mp4", "mkv", "avi", "mov", "webm", "m4v", "ts", "m2ts", "mpg", "ogv", "flv"]"#,
+        "Files with these extensions are films; the others are not served.",
+    ),
+    row(
+        "video.chunk_size",
+        integer(4096, 1 << 30),
+        "2097152",
+        "How far a film is read ahead. It never shortens an answer. Accepted now; takes effect when read-ahead is \
+         tuned to the disk, until then the built-in window is used.",
+    )
+    .unit("bytes")
+    .variable("CHUNK_SIZE", Form::Value),
+    row(
+        "video.max_concurrent_streams",
+        integer(1, 65536),
+        "8",
+        "Films that may play at once. Accepted now; takes effect when playbacks are counted.",
+    )
+    .unit("playbacks")
+    .variable("MAX_CONCURRENT_STREAMS", Form::Value),
+    row(
+        "video.max_streams_per_user",
+        integer(1, 65536),
+        "3",
+        "Films that one user may play at once. Accepted now; takes effect when playbacks are counted.",
+    )
+    .unit("playbacks")
+    .variable("MAX_STREAMS_PER_USER", Form::Value),
+    row("sessions.capacity", integer(1, 65536), "64", "Sessions kept in memory. The others rest in the database.")
+        .unit("sessions"),
+    row(
+        "sessions.max_per_user",
+        integer(1, 65536),
+        "3",
+        "Sessions of one user. Accepted now; takes effect when a further login signs out the idlest session.",
+    )
+    .unit("sessions"),
+    row(
+        "sessions.timeout",
+        duration(SECOND, YEAR),
+        r#""30m""#,
+        "A session that was idle for so long leaves the memory; its token wakes it. Accepted now; takes effect when \
+         sessions rest.",
+    )
+    .variable("SESSION_TIMEOUT", Form::Value),
+    row(
+        "sessions.max_inactivity",
+        duration(SECOND, YEAR),
+        r#""15m""#,
+        "A film that was paused for so long frees its place. Accepted now; takes effect when playbacks are counted.",
+    ),
+    row(
+        "sessions.require_reauth",
+        duration(SECOND, limits::TOKEN_LIFE.as_millis() as u64),
+        r#""24h""#,
+        "How long a token lives: after that one must log in again. A film that plays goes on.",
+    ),
+    row(
+        "auth.jwt_key_file",
+        Kind::Path,
+        "",
+        "The key that signs tokens: at least 32 bytes, without a newline at the end. By default the credential \
+         reelway.jwt-key, else a key that the daemon makes in its state directory.",
+    )
+    .example(r#""/etc/reelway/jwt.key""#),
+    row(
+        "cache.ttl.video_metadata",
+        TTL,
+        "3600",
+        "What is known about a video. Accepted now; takes effect when metadata is cached.",
+    ),
+    row(
+        "cache.ttl.user_session",
+        TTL,
+        "1800",
+        "What is known about a session. Accepted now; takes effect when session data is cached.",
+    ),
+    row(
+        "cache.ttl.popular_videos",
+        TTL,
+        "300",
+        "The list of popular videos. Accepted now; takes effect when that list exists.",
+    ),
+    row("net.connections_max", integer(1, 1_000_000), "4096", "Connections of the daemon.").unit("connections"),
+    row(
+        "net.connections_per_address",
+        integer(1, 1_000_000),
+        "2048",
+        "Connections of one client address. Players open many: do not go below 100.",
+    )
+    .unit("connections"),
+    row(
+        "net.connections_per_playback",
+        integer(1, 1_000_000),
+        "1024",
+        "Connections of one viewer for one film. Accepted now; takes effect when playbacks are counted.",
+    )
+    .unit("connections"),
+    row(
+        "net.congestion_control",
+        Kind::Word,
+        r#""cubic""#,
+        "How TCP shares the line, by a name of tcp(7). \"system\" leaves it as the system has it; a name that the \
+         system does not allow is passed over.",
+    ),
+    row(
+        "net.stall_timeout",
+        duration(1, YEAR),
+        r#""300s""#,
+        "A client that acknowledges nothing at all for so long is gone.",
+    ),
+    row("net.pause_timeout", duration(1, YEAR), r#""4h""#, "A paused player keeps its connection for so long."),
+    row(
+        "net.keep_alive_timeout",
+        duration(1, YEAR),
+        r#""75s""#,
+        "A connection may be idle between two requests for so long.",
+    ),
+    row("net.head_timeout", duration(1, HOUR), r#""10s""#, "A request's head must arrive within this time."),
+    row("log.format", Kind::OneOf(LOG_FORMATS), r#""text""#, "Lines for people, or JSON for programs."),
+    row("log.level", Kind::OneOf(LOG_LEVELS), r#""info""#, "The least important events that are written."),
+    row("directories.state", Kind::Path, r#""/var/lib/reelway""#, "Accounts, the signing key, and the lock.")
+        .variable("STATE_DIRECTORY", Form::FirstPath),
+    row("directories.cache", Kind::Path, r#""/var/cache/reelway""#, "What can be made again.")
+        .variable("CACHE_DIRECTORY", Form::FirstPath),
+    row("directories.runtime", Kind::Path, r#""/run/reelway""#, "The socket through which the command line talks.")
+        .variable("RUNTIME_DIRECTORY", Form::FirstPath),
+    row("directories.credentials", Kind::Path, "", "Secrets that systemd hands over (LoadCredential=).")
+        .example(r#""/run/credentials/reelway.service""#)
+        .variable("CREDENTIALS_DIRECTORY", Form::FirstPath),
+    row(
+        "directories.database",
+        Kind::Path,
+        "",
+        "The database file; by default reelway.db in the state directory. The variable says sqlite:PATH.",
+    )
+    .example(r#""/var/lib/reelway/reelway.db""#)
+    .variable("DATABASE_URL", Form::SqliteUrl),
+];
+
+/// What a path of keys leads to.
+pub(super) enum Entry {
+    Option(&'static Row),
+    Section,
+    Nothing,
+}
+
+/// Looks a dotted key up.
+pub(super) fn find(key: &str) -> Entry {
+    if let Some(row) = OPTIONS.iter().find(|row| row.key == key) {
+        return Entry::Option(row);
+    }
+    match sections().any(|section| section == key) {
+        true => Entry::Section,
+        false => Entry::Nothing,
+    }
+}
+
+/// Every path that holds options or sections: `cache` and `cache.ttl` too.
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
+    SECTIONS.iter().flat_map(|(section, _)| {
+        let parents = section.match_indices('.').map(|(end, _)| section.get(..end).unwrap_or(section));
+        parents.chain([*section])
+    })
+}
