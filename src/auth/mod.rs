@@ -1,0 +1,22 @@
+//! Who is asking: passwords, tokens, the key that signs them, and what a caller may do.
+//!
+//! A request carries a token in one of the [`carriers`]; [`token`] proves that we signed it and that it still lives;
+//! [`grant`] says what its bearer may do. Whether its session was revoked is the `session` room's to say. Passwords are
+//! hashed on one thread of their own ([`password`]), never on a shard.
+
+pub mod carriers;
+pub mod grant;
+pub mod keys;
+pub mod password;
+pub mod token;
+
+use crate::http::reject::{Challenge, Credential, Reject};
+
+pub use grant::{Caller, Grant, Need};
+pub use keys::Keys;
+pub use password::Hasher;
+
+/// 401 for a request without a token.
+pub const NO_TOKEN: Reject = Reject::Unauthorized { credential: Credential::Missing, challenge: Challenge::Bearer };
+/// 401 for a token that is not worth anything, whatever the reason: its bearer learns none.
+pub const BAD_TOKEN: Reject = Reject::Unauthorized { credential: Credential::Invalid, challenge: Challenge::Bearer };

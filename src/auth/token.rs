@@ -1,0 +1,159 @@
+//! Session tokens: JSON Web Tokens signed with HS256 (RFC 7519, RFC 7515). The only door to jsonwebtoken.
+//!
+//! One algorithm, pinned by the key and never by the header; the header may have `alg`, `typ` and `kid` and nothing
+//! else; `exp` and `iat` are required and at most 24 hours apart. A token proves only that we signed it: what it is
+//! worth, its session's row says.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::auth::BAD_TOKEN;
+use crate::auth::keys::Keys;
+use crate::http::reject::Reject;
+use crate::limits;
+use crate::store::{Device, Quality, Role};
+
+/// Seconds that another machine's clock may be ahead or behind.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// What a token says: the claims of spec/SEED.md 103, exactly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The user's id.
+    pub sub: Uuid,
+    /// The user's name, for whoever reads the token.
+    pub username: String,
+    /// The user's role when the token was made. Never trusted: the role is read from the user.
+    pub role: Role,
+    /// The session, and how often its token was refreshed.
+    pub session_id: SessionRef,
+    /// What the player may want to know.
+    pub preferences: Preferences,
+    /// When it was made, in seconds since 1970.
+    pub iat: u64,
+    /// When it ends, in seconds since 1970.
+    pub exp: u64,
+}
+
+/// The preferences that ride in a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferences {
+    /// The quality the user asked for.
+    pub quality: Quality,
+    /// The kind of device that signed in.
+    pub device: Option<Device>,
+}
+
+/// `<uuid>.<n>`: a session, and the generation of its token. Refreshing raises n and so ends the older tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRef {
+    /// The session.
+    pub id: Uuid,
+    /// The generation of its token.
+    pub generation: u32,
+}
+
+impl fmt::Display for SessionRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.id, self.generation)
+    }
+}
+
+impl FromStr for SessionRef {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<SessionRef, Self::Err> {
+        let (id, generation) = text.split_once('.').ok_or("a session_id is <uuid>.<n>")?;
+        let id = Uuid::try_parse(id).map_err(|_| "a session_id begins with a uuid")?;
+        let generation = generation.parse().map_err(|_| "a session_id ends with a number")?;
+        Ok(SessionRef { id, generation })
+    }
+}
+
+impl Serialize for SessionRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<SessionRef, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Signs and verifies tokens.
+pub struct Signer {
+    encoding: EncodingKey,
+    decoding: DecodingKey,
+    validation: Validation,
+    key_id: String,
+}
+
+impl Signer {
+    /// A signer with this key.
+    ///
+    /// # Errors
+    /// When the cryptographic library refuses the key.
+    pub fn new(keys: &Keys) -> Result<Signer, jsonwebtoken::errors::Error> {
+        let encoding = EncodingKey::from_secret(keys.secret());
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_required_spec_claims(&["exp", "sub"]);
+        // A name for the key that says nothing about it: the start of a signature made with it.
+        let signature = jsonwebtoken::crypto::sign(b"reelway key id", &encoding, Algorithm::HS256)?;
+        let key_id = signature.chars().take(8).collect();
+        Ok(Signer { encoding, decoding: DecodingKey::from_secret(keys.secret()), validation, key_id })
+    }
+
+    /// Signs `claims`.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    pub fn sign(&self, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::HS256) };
+        jsonwebtoken::encode(&header, claims, &self.encoding)
+    }
+
+    /// The claims of `token`, if we signed it and it lives at `now` (seconds since 1970).
+    ///
+    /// # Errors
+    /// 401, whatever is wrong with it: a caller learns nothing from the reason.
+    pub fn verify(&self, token: &str, now: u64) -> Result<Claims, Reject> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(BAD_TOKEN);
+        }
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
+        let claims = decoded.claims;
+        let lives = now <= claims.exp.saturating_add(LEEWAY_SECONDS);
+        let has_begun = claims.iat <= now.saturating_add(LEEWAY_SECONDS);
+        let life = claims.exp.saturating_sub(claims.iat);
+        let is_ours = self.has_only_known_fields(&decoded.header);
+        (is_ours && lives && has_begun && life <= limits::TOKEN_LIFE.as_secs()).then_some(claims).ok_or(BAD_TOKEN)
+    }
+
+    /// The crate parses `crit`, `jku`, `jwk`, `x5u` … and leaves them be; a token that has any is not one of ours.
+    fn has_only_known_fields(&self, header: &Header) -> bool {
+        let typ = header.typ.clone();
+        let kid = header.kid.clone();
+        let names_our_key = kid.as_ref().is_none_or(|kid| *kid == self.key_id);
+        let is_a_jwt = typ.as_ref().is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
+        names_our_key && is_a_jwt && *header == Header { typ, kid, ..Header::new(Algorithm::HS256) }
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Signer(kid {})", self.key_id)
+    }
+}
+
+#[cfg(test)]
+#[path = "token/tests.rs"]
+mod tests;

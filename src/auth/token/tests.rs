@@ -1,0 +1,154 @@
+//! What a token must be, and a table of what it must not be.
+
+use super::*;
+use serde_json::{Value, json};
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+fn claims() -> Claims {
+    Claims {
+        sub: Uuid::from_u128(1),
+        username: "ann".into(),
+        role: Role::User,
+        session_id: SessionRef { id: Uuid::from_u128(2), generation: 3 },
+        preferences: Preferences { quality: Quality::Auto, device: Some(Device::Tv) },
+        iat: now(),
+        exp: now() + 3600,
+    }
+}
+
+fn signer() -> Signer {
+    Signer::new(&Keys::of(SECRET)).unwrap()
+}
+
+#[test]
+fn a_token_has_exactly_the_claims_and_the_header_of_the_contract() {
+    let token = signer().sign(&claims()).unwrap();
+    let parts: Vec<Value> =
+        token.split('.').take(2).map(|part| serde_json::from_slice(&decode_base64url(part)).unwrap()).collect();
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&parts[0]), ["alg", "kid", "typ"]);
+    assert_eq!(names(&parts[1]), ["exp", "iat", "preferences", "role", "session_id", "sub", "username"]);
+    assert_eq!(parts[1]["session_id"], format!("{}.3", Uuid::from_u128(2)));
+    assert_eq!(parts[1]["preferences"], json!({"quality": "auto", "device": "tv"}));
+    assert_eq!(signer().verify(&token, now()), Ok(claims()));
+}
+
+#[test]
+fn a_token_without_a_key_id_is_ours_if_we_signed_it() {
+    let token = forge(json!({"alg": "HS256", "typ": "JWT"}), &json!(claims()), SECRET);
+    assert!(signer().verify(&token, now()).is_ok());
+}
+
+#[test]
+fn anything_else_is_refused() {
+    let header = || json!({"alg": "HS256", "typ": "JWT"});
+    let with = |name: &str, value: Value| {
+        let mut header = header();
+        header[name] = value;
+        header
+    };
+    let changed = |name: &str, value: Value| {
+        let mut claims = json!(claims());
+        claims[name] = value;
+        claims
+    };
+    let without = |name: &str| {
+        let mut claims = json!(claims());
+        claims.as_object_mut().unwrap().remove(name);
+        claims
+    };
+    let good = json!(claims());
+    let rows: Vec<(&str, String)> = vec![
+        ("another key", forge(header(), &good, b"another key that is long enough too")),
+        ("no signature", forge(json!({"alg": "none"}), &good, SECRET).rsplit_once('.').unwrap().0.to_owned() + "."),
+        ("alg none with a signature", forge(json!({"alg": "none"}), &good, SECRET)),
+        ("alg HS384", forge(json!({"alg": "HS384", "typ": "JWT"}), &good, SECRET)),
+        ("alg RS256", forge(json!({"alg": "RS256", "typ": "JWT"}), &good, SECRET)),
+        ("unknown kid", forge(with("kid", json!("other")), &good, SECRET)),
+        ("jku", forge(with("jku", json!("http://127.0.0.1/")), &good, SECRET)),
+        ("x5u", forge(with("x5u", json!("http://127.0.0.1/")), &good, SECRET)),
+        ("crit", forge(with("crit", json!(["exp"])), &good, SECRET)),
+        ("cty", forge(with("cty", json!("JWT")), &good, SECRET)),
+        ("a field of nobody's", forge(with("zzz", json!(1)), &good, SECRET)),
+        ("typ of another kind", forge(with("typ", json!("at+jwt")), &good, SECRET)),
+        ("expired", forge(header(), &changed("exp", json!(now() - 60)), SECRET)),
+        ("made in the future", forge(header(), &changed("iat", json!(now() + 60)), SECRET)),
+        ("not yet valid", forge(header(), &changed("nbf", json!(now() + 60)), SECRET)),
+        ("too long a life", forge(header(), &changed("exp", json!(now() + 24 * 3600 + 60)), SECRET)),
+        ("no exp", forge(header(), &without("exp"), SECRET)),
+        ("no iat", forge(header(), &without("iat"), SECRET)),
+        ("no sub", forge(header(), &without("sub"), SECRET)),
+        ("no session_id", forge(header(), &without("session_id"), SECRET)),
+        ("session_id without generation", forge(header(), &changed("session_id", json!(Uuid::nil())), SECRET)),
+        ("session_id of words", forge(header(), &changed("session_id", json!("a.1")), SECRET)),
+        ("role of nobody", forge(header(), &changed("role", json!("root")), SECRET)),
+        ("exp as text", forge(header(), &changed("exp", json!("tomorrow")), SECRET)),
+        ("negative iat", forge(header(), &changed("iat", json!(-1)), SECRET)),
+        ("empty", String::new()),
+        ("dots", "..".into()),
+        ("not base64", "a.b.c".into()),
+        ("too long", "x".repeat(limits::TOKEN_BYTES_MAX + 1)),
+    ];
+    for (name, token) in rows {
+        assert_eq!(signer().verify(&token, now()), Err(BAD_TOKEN), "{name}");
+    }
+}
+
+#[test]
+fn edited_claims_do_not_match_their_signature() {
+    let token = signer().sign(&claims()).unwrap();
+    let edited = forge(json!({"alg": "HS256", "typ": "JWT"}), &json!({"role": "admin"}), SECRET);
+    let parts: Vec<&str> = token.split('.').collect();
+    let claims = edited.split('.').nth(1).unwrap();
+    assert_eq!(signer().verify(&format!("{}.{claims}.{}", parts[0], parts[2]), now()), Err(BAD_TOKEN));
+}
+
+#[test]
+fn a_token_ends_at_its_time_by_the_clock_it_is_given() {
+    let token = signer().sign(&claims()).unwrap();
+    assert!(signer().verify(&token, claims().exp).is_ok());
+    assert_eq!(signer().verify(&token, claims().exp + LEEWAY_SECONDS + 1), Err(BAD_TOKEN));
+}
+
+/// A token with any header and claims, signed with HS256 whatever its header says.
+fn forge(header: Value, claims: &Value, secret: &[u8]) -> String {
+    let message = format!("{}.{}", encode_base64url(&header.to_string()), encode_base64url(&claims.to_string()));
+    let key = EncodingKey::from_secret(secret);
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{message}.{signature}")
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn encode_base64url(text: &str) -> String {
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let mut group = [0_u8; 3];
+        group[..chunk.len()].copy_from_slice(chunk);
+        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+        for index in 0..=chunk.len() {
+            out.push(char::from(ALPHABET[(bits >> (18 - 6 * index)) as usize & 63]));
+        }
+    }
+    out
+}
+
+fn decode_base64url(text: &str) -> Vec<u8> {
+    let mut bits = 0_u32;
+    let mut count = 0;
+    let mut out = Vec::new();
+    for byte in text.bytes() {
+        bits = bits << 6 | ALPHABET.iter().position(|letter| *letter == byte).unwrap() as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count) as u8);
+        }
+    }
+    out
+}

@@ -1,0 +1,228 @@
+//! What can be watched: the roots, their scan, and the index.
+//!
+//! A [`Library`] holds the open roots and the current [`Index`], an immutable snapshot that a scan swaps whole, so that
+//! a reader takes no lock and the stream path asks no database. A film is reached by its path below a root, whether it
+//! is indexed yet or not, or by its id, which is made from root and path and so is the same after a restart and on a
+//! second machine.
+
+pub mod index;
+mod scan;
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use crate::http::media_type;
+use crate::library::index::{Index, Video};
+use crate::store::{Store, Timestamp};
+use crate::sys::file::Root;
+
+/// The ids of videos are UUIDs of version 5 in this namespace (RFC 9562 §5.5).
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f1e_7b6a_3c54_4d9b_9a57_26c5_8d1f_4c02);
+
+/// A folder of films, as configured, and its open descriptor.
+#[derive(Debug)]
+pub struct LibraryRoot {
+    /// The name that begins its URLs.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its descriptor; `None` when it could not be opened at start: a disk that is not there.
+    pub directory: Option<Arc<Root>>,
+}
+
+/// Where a path of a URL may lead: a root and a path below it.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// Which root, 0-based, in the order of the configuration.
+    pub root: usize,
+    /// The root's name.
+    pub root_name: &'a str,
+    /// The open root.
+    pub directory: &'a Arc<Root>,
+    /// The path below it, without a leading slash.
+    pub path: &'a str,
+}
+
+/// What a scan of the roots has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanState {
+    /// Whether the first scan has been finished.
+    pub is_scanned: bool,
+    /// Names of roots that are not there.
+    pub missing_roots: Vec<String>,
+    /// Files and folders that could not be read, or were left out.
+    pub skipped: usize,
+    /// Why the index is not in the store, when the store failed.
+    pub store_fault: Option<String>,
+}
+
+/// The roots, the index, and how the last scan went.
+#[derive(Debug)]
+pub struct Library {
+    roots: Vec<LibraryRoot>,
+    /// Extensions that may be served, lower case.
+    formats: Vec<String>,
+    index: ArcSwap<Index>,
+    state: ArcSwap<ScanState>,
+}
+
+impl Library {
+    /// Opens the roots. One that cannot be opened is logged and has no films; the others serve.
+    pub fn open(roots: impl IntoIterator<Item = (String, PathBuf)>, formats: &[String]) -> Library {
+        let roots: Vec<LibraryRoot> = roots
+            .into_iter()
+            .map(|(name, path)| {
+                let directory = Root::open(&path)
+                    .inspect_err(|fault| tracing::warn!(root = name, error = %fault, "library root is not available"))
+                    .ok()
+                    .map(Arc::new);
+                LibraryRoot { name, path, directory }
+            })
+            .collect();
+        let missing_roots: Vec<String> =
+            roots.iter().filter(|root| root.directory.is_none()).map(|root| root.name.clone()).collect();
+        Library {
+            roots,
+            formats: formats.iter().map(|format| format.to_ascii_lowercase()).collect(),
+            index: ArcSwap::default(),
+            state: ArcSwap::from_pointee(ScanState { missing_roots, ..ScanState::default() }),
+        }
+    }
+
+    /// The index as it is now. It does not change under its reader.
+    pub fn index(&self) -> Arc<Index> {
+        self.index.load_full()
+    }
+
+    /// How the last scan went.
+    pub fn scan_state(&self) -> Arc<ScanState> {
+        self.state.load_full()
+    }
+
+    /// The roots, in the order of the configuration.
+    pub fn roots(&self) -> &[LibraryRoot] {
+        &self.roots
+    }
+
+    /// The media type of a path if this library serves such files.
+    pub fn media_type(&self, path: &str) -> Option<&'static str> {
+        let extension = media_type::extension(path)?;
+        let is_wanted = !media_type::is_video(extension)
+            || self.formats.iter().any(|format| format.eq_ignore_ascii_case(extension));
+        media_type::of_extension(extension).filter(|_| is_wanted)
+    }
+
+    /// Where `path` may lead, best first: below the root its first segment names, then below each root in order
+    /// (spec/HTTP.md, "Paths"). Adding a root so changes no URL.
+    pub fn candidates<'a>(&'a self, path: &'a str) -> SmallVec<[Candidate<'a>; 4]> {
+        let named = path.split_once('/').and_then(|(first, rest)| {
+            let index = self.roots.iter().position(|root| root.name == first)?;
+            self.candidate(index, rest)
+        });
+        let bare = (0..self.roots.len()).filter_map(|index| self.candidate(index, path));
+        named.into_iter().chain(bare).collect()
+    }
+
+    /// Where a video of the index is.
+    pub fn locate<'a>(&'a self, video: &'a Video) -> Option<Candidate<'a>> {
+        self.candidate(video.root, &video.path)
+    }
+
+    fn available_names(&self) -> Vec<String> {
+        self.roots.iter().filter(|root| root.directory.is_some()).map(|root| root.name.clone()).collect()
+    }
+
+    fn candidate<'a>(&'a self, root: usize, path: &'a str) -> Option<Candidate<'a>> {
+        let LibraryRoot { name, directory, .. } = self.roots.get(root)?;
+        Some(Candidate { root, root_name: name, directory: directory.as_ref()?, path })
+    }
+
+    /// Scans all roots and swaps the index. Walks folders, so it belongs on a thread of its own.
+    ///
+    /// The store remembers when each video was first seen. When it fails the index serves all the same, with the
+    /// files' own times.
+    pub async fn scan(&self, store: &Store, now: Timestamp) {
+        let mut found = scan::walk(self);
+        let mut state = ScanState { is_scanned: true, skipped: found.skipped, ..ScanState::clone(&self.scan_state()) };
+        match store.videos_sync(self.available_names(), found.rows(self), now).await {
+            Ok(first_seen) => found.remember(&first_seen),
+            Err(fault) => {
+                tracing::error!(error = %fault, "library could not be written to the store");
+                state.store_fault = Some(fault.to_string());
+            }
+        }
+        let index = Index::new(found.videos);
+        let videos = index.len();
+        self.index.store(Arc::new(index));
+        self.state.store(Arc::new(state));
+        tracing::info!(videos, skipped = found.skipped, "library scanned");
+    }
+}
+
+/// The id of the video at `path` below the root of this name.
+pub fn video_id(root_name: &str, path: &[u8]) -> Uuid {
+    let mut name = Vec::with_capacity(root_name.len() + 1 + path.len());
+    name.extend_from_slice(root_name.as_bytes());
+    name.push(b'/');
+    name.extend_from_slice(path);
+    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+/// A path of a URL as the kernel wants it. `None` for one with a NUL byte, which no file has.
+pub fn kernel_path(path: &str) -> Option<CString> {
+    CString::new(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn library(folder: &std::path::Path) -> Library {
+        let roots = ["films", "shows", "gone"].map(|name| (name.to_owned(), folder.join(name)));
+        std::fs::create_dir_all(folder.join("films/shows")).unwrap();
+        std::fs::create_dir_all(folder.join("shows")).unwrap();
+        Library::open(roots, &["mp4".into(), "MKV".into()])
+    }
+
+    #[test]
+    fn a_first_segment_that_names_a_root_tries_that_root_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = library(folder.path());
+        let places = |path: &'static str| -> Vec<(String, String)> {
+            let found = library.candidates(path);
+            found.iter().map(|place| (place.root_name.to_owned(), place.path.to_owned())).collect()
+        };
+        let pair = |root: &str, path: &str| (root.to_owned(), path.to_owned());
+        assert_eq!(places("a.mp4"), [pair("films", "a.mp4"), pair("shows", "a.mp4")]);
+        assert_eq!(
+            places("shows/a.mp4"),
+            [pair("shows", "a.mp4"), pair("films", "shows/a.mp4"), pair("shows", "shows/a.mp4")]
+        );
+        assert_eq!(places("gone/a.mp4"), [pair("films", "gone/a.mp4"), pair("shows", "gone/a.mp4")]);
+    }
+
+    #[test]
+    fn only_wanted_formats_have_a_media_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = library(folder.path());
+        assert_eq!(library.media_type("a/b.MP4"), Some("video/mp4"));
+        assert!(library.media_type("b.mkv").is_some());
+        assert_eq!(library.media_type("b.avi"), None, "avi is a format, but not a wanted one");
+        assert!(library.media_type("b.srt").is_some(), "subtitles go with any film");
+        assert_eq!(library.media_type("b.exe"), None);
+        assert_eq!(library.media_type("mp4"), None);
+        assert_eq!(library.scan_state().missing_roots, ["gone"]);
+    }
+
+    #[test]
+    fn an_id_is_made_from_root_and_path_alone() {
+        assert_eq!(video_id("films", b"a.mp4"), video_id("films", b"a.mp4"));
+        assert_ne!(video_id("films", b"a.mp4"), video_id("shows", b"a.mp4"));
+        assert_ne!(video_id("films", b"a.mp4"), video_id("films", b"b.mp4"));
+    }
+}
