@@ -1,0 +1,67 @@
+//! JSON handlers, one file a resource. Each returns a Response value; none touches a socket.
+
+pub mod auth;
+pub mod health;
+pub mod metrics;
+pub mod videos;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::auth::password::Hasher;
+use crate::auth::token::Signer;
+use crate::config::Config;
+use crate::http::reject::Reject;
+use crate::library::Library;
+use crate::metrics::Metrics;
+use crate::session::Table;
+use crate::store::Store;
+use crate::sys::engine::Engine;
+
+/// What the handlers work with: all that the daemon put together at start.
+#[derive(Debug)]
+pub struct Services {
+    /// The configuration in force.
+    pub config: Config,
+    /// SQLite.
+    pub store: Store,
+    /// Roots and index.
+    pub library: Arc<Library>,
+    /// Who is signed in.
+    pub sessions: Table,
+    /// Signs and verifies tokens.
+    pub signer: Signer,
+    /// The password thread.
+    pub hasher: Hasher,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Who waits for the disk.
+    pub engine: Engine,
+    /// Why that is not the ring, if it is not.
+    pub ring_refusal: Option<String>,
+    /// When the daemon started.
+    pub started: Instant,
+    /// Whether it is about to end.
+    pub is_draining: AtomicBool,
+}
+
+/// A page of a list (spec/API.md).
+#[derive(Debug, Serialize)]
+pub struct Page<Item> {
+    /// The items of this page.
+    pub items: Vec<Item>,
+    /// What to ask with for the next page; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// A JSON body as the value a handler wants.
+///
+/// # Errors
+/// 400 that says what is missing or wrong, and where.
+pub(crate) fn parse<Value: DeserializeOwned>(body: &[u8]) -> Result<Value, Reject> {
+    serde_json::from_slice(body).map_err(|error| Reject::BadJson { why: error.to_string() })
+}

@@ -1,0 +1,119 @@
+//! The bytes a client has sent and we have not yet consumed.
+//!
+//! An idle connection has no buffer. One is borrowed from the shard when bytes arrive and goes back when all of them
+//! are consumed; what is pipelined behind a request stays in it. No head is longer than the buffer (431).
+
+use std::cell::RefCell;
+use std::io;
+
+use tokio::net::TcpStream;
+
+use crate::http::request;
+use crate::limits;
+
+/// Buffers at rest, for whoever reads next on this shard.
+#[derive(Debug, Default)]
+pub(super) struct Buffers(RefCell<Vec<Box<[u8]>>>);
+
+/// The unconsumed bytes of one connection.
+#[derive(Debug)]
+pub(super) struct Inbox<'a> {
+    buffers: &'a Buffers,
+    buffer: Option<Box<[u8]>>,
+    start: usize,
+    end: usize,
+}
+
+/// What is in an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing.
+    Empty,
+    /// A head that has begun.
+    Partial,
+    /// A whole head, or one that is certain to be refused.
+    Ready,
+}
+
+impl Buffers {
+    fn take(&self) -> Box<[u8]> {
+        let rested = self.0.borrow_mut().pop();
+        rested.unwrap_or_else(|| vec![0; limits::HEAD_BYTES_MAX].into_boxed_slice())
+    }
+
+    fn put(&self, buffer: Box<[u8]>) {
+        let mut buffers = self.0.borrow_mut();
+        if buffers.len() < limits::READ_BUFFERS_KEPT_MAX {
+            buffers.push(buffer);
+        }
+    }
+}
+
+impl<'a> Inbox<'a> {
+    pub fn new(buffers: &'a Buffers) -> Inbox<'a> {
+        Inbox { buffers, buffer: None, start: 0, end: 0 }
+    }
+
+    /// The unconsumed bytes.
+    pub fn pending(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
+    }
+
+    /// What is there.
+    pub fn content(&self) -> Content {
+        let pending = self.pending();
+        if pending.is_empty() {
+            Content::Empty
+        } else if ends_a_head(pending) || pending.len() >= limits::HEAD_BYTES_MAX || request::parse(pending).is_err() {
+            Content::Ready
+        } else {
+            Content::Partial
+        }
+    }
+
+    /// Reads what has arrived, without waiting. 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing has; what recv(2) says otherwise.
+    pub fn read(&mut self, socket: &TcpStream) -> io::Result<usize> {
+        let buffer = self.buffer.get_or_insert_with(|| self.buffers.take());
+        if self.start > 0 {
+            buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let read = socket.try_read(&mut buffer[self.end..]);
+        if let Ok(count) = read {
+            self.end += count;
+        }
+        self.rest();
+        read
+    }
+
+    /// Forgets the first `count` bytes.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        self.rest();
+    }
+
+    /// Gives the buffer back when there is nothing in it.
+    fn rest(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if let Some(buffer) = self.buffer.take() {
+                self.buffers.put(buffer);
+            }
+        }
+    }
+}
+
+impl Drop for Inbox<'_> {
+    fn drop(&mut self) {
+        self.consume(usize::MAX - self.start);
+    }
+}
+
+/// Cheaper than parsing, and enough to know that parsing will come to an end.
+fn ends_a_head(bytes: &[u8]) -> bool {
+    bytes.windows(4).any(|four| four == b"\r\n\r\n")
+}

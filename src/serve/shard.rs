@@ -1,0 +1,196 @@
+//! A shard: one thread, one runtime, its own listeners, its connections, each a task.
+//!
+//! Nothing is shared with the other shards but [`State`]: the kernel spreads connections by SO_REUSEPORT. A panic ends
+//! the task it happens in, is counted, and never the shard.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+use crate::http::reject::Reject;
+use crate::limits;
+use crate::metrics::{self, Open};
+use crate::serve::deadline::Patience;
+use crate::serve::inbox::Buffers;
+use crate::serve::pipes::Pipes;
+use crate::serve::transfer::Pump;
+use crate::serve::{Phase, State, connection, exchange};
+use crate::store::Timestamp;
+
+/// What a connection needs of its shard.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub state: Arc<State>,
+    pub pump: Pump,
+    pub buffers: Buffers,
+    pub phase: watch::Receiver<Phase>,
+    pub head_timeout: Duration,
+    pub keep_alive_timeout: Duration,
+    /// Told whenever a connection ends.
+    connection_ended: Notify,
+}
+
+/// Runs shard `number` on this thread until `phase` says that all is over.
+///
+/// # Errors
+/// When the runtime cannot be made, or a listener cannot be watched.
+pub fn run(
+    number: usize,
+    state: Arc<State>,
+    listeners: Vec<TcpListener>,
+    phase: watch::Receiver<Phase>,
+) -> io::Result<()> {
+    let engine = state.services.engine;
+    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners))?
+}
+
+async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>) -> io::Result<()> {
+    for listener in listeners {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::task::spawn_local(accept(Rc::clone(&shard), listener));
+    }
+    let mut phase = shard.phase.clone();
+    // The sender lives as long as the daemon; without it all is over as well.
+    let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    tokio::select! {
+        () = shard.drained() => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+    }
+    Ok(())
+}
+
+/// Accepts until the daemon drains; then the listener is closed with this task.
+async fn accept(shard: Rc<Shard>, listener: tokio::net::TcpListener) {
+    let mut phase = shard.phase.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                let shard = Rc::clone(&shard);
+                let counters = Arc::clone(&shard.pump.counters);
+                tokio::task::spawn_local(supervise(shard.welcome(socket, peer), move || {
+                    metrics::add(&counters.panics, 1);
+                }));
+            }
+            Err(error) => {
+                // A client that left before it was accepted costs nothing; want of descriptors must not spin.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
+                    tracing::warn!(error = %error, "connections cannot be accepted");
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Runs a task's future; if it panics, calls `count` and lets the runtime contain the panic.
+pub async fn supervise(task: impl Future<Output = ()>, count: impl FnOnce()) {
+    struct Watch<Count: FnOnce()>(Option<Count>);
+    impl<Count: FnOnce()> Drop for Watch<Count> {
+        fn drop(&mut self) {
+            if let Some(count) = self.0.take().filter(|_| std::thread::panicking()) {
+                count();
+            }
+        }
+    }
+    let _watch = Watch(Some(count));
+    task.await;
+}
+
+impl Shard {
+    fn new(number: usize, state: Arc<State>, phase: watch::Receiver<Phase>) -> Shard {
+        let services = &state.services;
+        let net = &services.config.net;
+        let (shards, roots) = (services.metrics.shard_count(), services.library.roots().len());
+        Shard {
+            pump: Pump {
+                engine: services.engine,
+                pipes: Pipes::new(shards, roots, Arc::clone(&services.metrics.pipes)),
+                counters: services.metrics.shard(number),
+                patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
+            },
+            buffers: Buffers::default(),
+            phase,
+            head_timeout: net.head_timeout,
+            keep_alive_timeout: net.keep_alive_timeout,
+            connection_ended: Notify::new(),
+            state,
+        }
+    }
+
+    /// The time, for everything that one request decides.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from(SystemTime::now())
+    }
+
+    /// Whether connections are to be closed after their current response.
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Serves an accepted connection, if there is a seat for it.
+    async fn welcome(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
+        struct Told<'a>(&'a Notify);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                self.0.notify_one();
+            }
+        }
+        let _told = Told(&self.connection_ended);
+        let _open = Open::new(&self.pump.counters.open_connections);
+        metrics::add(&self.pump.counters.connections, 1);
+        match self.state.connections.admit(canonical(peer.ip())) {
+            Some(_seat) => connection::run(&self, &socket, peer).await,
+            None => {
+                exchange::refuse(&self, &socket, &Reject::TooManyConnections).await;
+            }
+        }
+    }
+
+    /// Waits until no connection is left.
+    async fn drained(&self) {
+        while self.pump.counters.open_connections.load(Ordering::Relaxed) > 0 {
+            self.connection_ended.notified().await;
+        }
+    }
+}
+
+/// An IPv4 address that came in over IPv6 is the same client.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_panic_ends_one_task_and_is_counted() {
+        let panics = Rc::new(Cell::new(0));
+        let finished = Rc::new(Cell::new(0));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
+                let panics = Rc::clone(&panics);
+                tokio::task::spawn_local(supervise(task, move || panics.set(panics.get() + 1)))
+            };
+            let broken = spawn(Box::pin(async { panic!("as this test wants it") }));
+            let counted = Rc::clone(&finished);
+            let sound = spawn(Box::pin(async move { counted.set(1) }));
+            assert!(broken.await.unwrap_err().is_panic());
+            sound.await.unwrap();
+        });
+        assert_eq!((panics.get(), finished.get()), (1, 1));
+    }
+}

@@ -1,0 +1,253 @@
+//! The pump: one extent of a film on its way to a socket, and no byte of it in user space.
+//!
+//! ```text
+//!             ┌── hot ──  sendfile(2) in turns of 256 KiB ───────────────────────────────┐
+//!  window ────┤ (preadv2 RWF_NOWAIT says which)                                          ├──► socket
+//!  of 1 MiB   └── cold ─  engine: splice(2) file ─► pipe; the shard: splice(2) pipe ─────┘
+//! ```
+//!
+//! The shard never waits for a disk: hot bytes are in memory, cold ones are waited for by the engine. A [`Transfer`] is
+//! a plain value that says what is left, so it may be paused at any turn. A file that turns out shorter than promised
+//! ends the connection; nothing is ever padded (DATAPATH.md §8, §9).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::http::range::Extent;
+use crate::limits;
+use crate::metrics::{self, ShardCounters};
+use crate::serve::deadline::{Patience, Progress, Verdict};
+use crate::serve::pipes::{Loan, Pipes};
+use crate::stream::Film;
+use crate::sys::engine::Engine;
+use crate::sys::file::Residency;
+use crate::sys::sendfile::{self, Follow};
+use crate::sys::socket;
+
+/// What a shard lends to every transfer.
+#[derive(Debug)]
+pub(super) struct Pump {
+    /// Who waits for the disk.
+    pub engine: Engine,
+    /// Pipes and permits for cold windows.
+    pub pipes: Pipes,
+    /// Where it is all counted.
+    pub counters: Arc<ShardCounters>,
+    /// How long a peer may take.
+    pub patience: Patience,
+}
+
+/// Why a response did not reach its end.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The peer closed or reset the connection.
+    Gone,
+    /// The peer showed no sign of life, or paused for too long.
+    Stalled,
+    /// The file is shorter than the length we promised.
+    Truncated,
+    /// The disk failed.
+    Disk(io::Error),
+}
+
+/// An extent of a film, less what has been sent.
+#[derive(Debug)]
+pub(super) struct Transfer<'a> {
+    film: &'a Film,
+    /// The next byte to send.
+    offset: u64,
+    /// One past the last byte.
+    end: u64,
+    /// Bytes left of this turn.
+    turn: u64,
+    /// No more probes: a long response that was cold once.
+    is_sticky: bool,
+    length: u64,
+}
+
+/// Sends `bytes`, which may be a head that a body follows.
+pub(super) async fn send_bytes(
+    socket: &TcpStream,
+    bytes: &[u8],
+    follow: Follow,
+    patience: &Patience,
+) -> Result<(), Ended> {
+    let mut sent = 0;
+    let mut progress = Progress::new(Instant::now());
+    while sent < bytes.len() {
+        match socket.try_io(Interest::WRITABLE, || sendfile::send_head(socket, &bytes[sent..], follow)) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                writable(socket, &mut progress, patience).await?;
+            }
+            Err(error) => return Err(lost(&error)),
+        }
+    }
+    Ok(())
+}
+
+impl<'a> Transfer<'a> {
+    pub fn new(film: &'a Film, extent: Extent) -> Transfer<'a> {
+        Transfer {
+            film,
+            offset: extent.offset,
+            end: extent.end(),
+            turn: limits::TURN_BYTES,
+            is_sticky: false,
+            length: extent.length,
+        }
+    }
+
+    /// Sends `head`, then the extent, all of it or as far as it goes.
+    pub async fn run(&mut self, socket: &TcpStream, head: &[u8], pump: &Pump) -> Result<(), Ended> {
+        let mut progress = Progress::new(Instant::now());
+        let mut residency = self.look();
+        // The head may wait for the body only if the body follows at once.
+        let follow = if residency == Residency::Hot { Follow::Body } else { Follow::Nothing };
+        send_bytes(socket, head, follow, &pump.patience).await?;
+        while self.offset < self.end {
+            match residency {
+                Residency::Hot => self.send_hot(socket, &mut progress, pump).await?,
+                Residency::Cold => self.send_cold(socket, &mut progress, pump).await?,
+            }
+            residency = self.look();
+        }
+        Ok(())
+    }
+
+    /// Whether the next window can be sent without waiting for a disk.
+    fn look(&self) -> Residency {
+        if self.is_sticky {
+            return Residency::Cold;
+        }
+        self.film.file.residency(self.offset, self.window())
+    }
+
+    /// Bytes of the next window.
+    fn window(&self) -> u64 {
+        limits::WINDOW_BYTES.min(self.end - self.offset)
+    }
+
+    /// Sends a window from the page cache, or the part of it for which the probe can still be believed.
+    async fn send_hot(&mut self, socket: &TcpStream, progress: &mut Progress, pump: &Pump) -> Result<(), Ended> {
+        metrics::add(&pump.counters.hot_windows, 1);
+        let window_end = self.offset + self.window();
+        while self.offset < window_end {
+            let length = self.turn.min(window_end - self.offset);
+            let file = &self.film.file;
+            match socket.try_io(Interest::WRITABLE, || sendfile::send_file(socket, file, self.offset, length)) {
+                Ok(0) => return Err(Ended::Truncated),
+                Ok(count) => self.advance(count, pump).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let waited_since = Instant::now();
+                    writable(socket, progress, &pump.patience).await?;
+                    if waited_since.elapsed() > limits::PIPE_PATIENCE {
+                        // Long enough for these pages to have been evicted: look again.
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(lost(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the engine fetch a window into a pipe, and drains the pipe into the socket.
+    async fn send_cold(&mut self, socket: &TcpStream, progress: &mut Progress, pump: &Pump) -> Result<(), Ended> {
+        self.is_sticky = self.length > limits::STICKY_COLD_BYTES_MIN;
+        // A client that does not read must not make us read its film from the disk.
+        writable(socket, progress, &pump.patience).await?;
+        let (loan, filled) = self.fill(pump).await?;
+        metrics::add(&pump.counters.cold_windows, 1);
+        let mut left = filled;
+        while left > 0 {
+            let is_last = self.offset + left as u64 >= self.end;
+            let follow = if is_last { Follow::Nothing } else { Follow::Body };
+            match socket.try_io(Interest::WRITABLE, || loan.pipe.drain(socket, left, follow)) {
+                Ok(0) => return Err(Ended::Disk(io::Error::from(io::ErrorKind::UnexpectedEof))),
+                Ok(count) => {
+                    left -= count;
+                    self.advance(count, pump).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let wait = writable(socket, progress, &pump.patience);
+                    if let Ok(ready) = tokio::time::timeout(limits::PIPE_PATIENCE, wait).await {
+                        ready?;
+                    } else {
+                        // The pipe is wanted elsewhere. What was in it is hot by now, and we know what was sent.
+                        drop(loan);
+                        self.is_sticky = false;
+                        return writable(socket, progress, &pump.patience).await;
+                    }
+                }
+                Err(error) => return Err(lost(&error)),
+            }
+        }
+        loan.give_back();
+        pump.engine.turn().await;
+        self.turn = limits::TURN_BYTES;
+        Ok(())
+    }
+
+    /// Fills a pipe with the next window. Waits for a permit, a pipe and the disk, in this order.
+    async fn fill<'p>(&self, pump: &'p Pump) -> Result<(Loan<'p>, usize), Ended> {
+        let permit = pump.pipes.permit(self.film.root).await.map_err(Ended::Disk)?;
+        let loan = pump.pipes.borrow().await.map_err(Ended::Disk)?;
+        let length = usize::try_from(self.window()).unwrap_or(usize::MAX).min(loan.pipe.capacity());
+        let file = Arc::clone(&self.film.file);
+        let filled = pump.engine.fill(file, Arc::clone(&loan.pipe), self.offset, length).await;
+        drop(permit);
+        match filled {
+            Ok(0) => Err(Ended::Truncated),
+            Ok(count) => Ok((loan, count)),
+            Err(error) => Err(Ended::Disk(error)),
+        }
+    }
+
+    /// Notes `count` bytes as sent, and lets the others run when this turn is used up.
+    async fn advance(&mut self, count: usize, pump: &Pump) {
+        let count = count as u64;
+        metrics::add(&pump.counters.sent_bytes, count);
+        self.offset += count;
+        self.turn = self.turn.saturating_sub(count);
+        if self.turn == 0 {
+            self.turn = limits::TURN_BYTES;
+            if self.offset < self.end {
+                pump.engine.turn().await;
+            }
+        }
+    }
+}
+
+/// Waits until the socket takes bytes again, for as long as its peer lives.
+async fn writable(socket: &TcpStream, progress: &mut Progress, patience: &Patience) -> Result<(), Ended> {
+    loop {
+        if let Ok(ready) = tokio::time::timeout(patience.interval(), socket.writable()).await {
+            return ready.map_err(|error| lost(&error));
+        }
+        judge(socket, progress, patience)?;
+    }
+}
+
+/// Whether the peer still deserves to be waited for.
+pub(super) fn judge(socket: &TcpStream, progress: &mut Progress, patience: &Patience) -> Result<(), Ended> {
+    let seen = socket::acknowledged(socket).map_err(|error| lost(&error))?;
+    match progress.judge(seen, Instant::now(), patience) {
+        Verdict::Wait => Ok(()),
+        Verdict::Dead | Verdict::PausedTooLong => Err(Ended::Stalled),
+    }
+}
+
+/// What an error of a call that joins a file and a socket means: these are the file's, all others the socket's.
+fn lost(error: &io::Error) -> Ended {
+    match error.raw_os_error() {
+        Some(code @ (libc::EIO | libc::ENOMEM | libc::EOVERFLOW | libc::EINVAL)) => {
+            Ended::Disk(io::Error::from_raw_os_error(code))
+        }
+        _ => Ended::Gone,
+    }
+}

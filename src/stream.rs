@@ -1,0 +1,176 @@
+//! The bytes of a film: file -> conditional -> range -> one extent.
+//!
+//! Nothing here reads the file. It is opened below its root, its size and time are read from the very descriptor that
+//! will be sent, and the answer is a [`Response`] whose body is an extent of it; `serve` lets the kernel send that.
+//! Asks no database and takes no lock.
+
+use std::io;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::http::conditional::{self, ETag, Validators, Verdict};
+use crate::http::range::{self, Extent, Selection};
+use crate::http::reject::Reject;
+use crate::http::request::{Method, Request};
+use crate::http::response::Response;
+use crate::http::{date, media_type};
+use crate::library::{self, Candidate, Library};
+use crate::store::Timestamp;
+use crate::sys::engine::Engine;
+use crate::sys::file::MediaFile;
+
+/// Which film is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// By its path: `root/path`, or a path below any root.
+    Path(&'a str),
+    /// By its id.
+    Id(Uuid),
+}
+
+/// An open film, and where it came from: the disks of different roots wait for one another as little as they can.
+#[derive(Clone, Debug)]
+pub struct Film {
+    /// The file.
+    pub file: Arc<MediaFile>,
+    /// Its root, 0-based.
+    pub root: usize,
+}
+
+/// Answers a request for a film.
+///
+/// # Errors
+/// 404 when there is no such film, 412 and 416 as RFC 9110 has them, 500 or 503 when the kernel failed us.
+pub async fn answer(
+    library: &Library,
+    engine: Engine,
+    wanted: Wanted<'_>,
+    request: &Request<'_>,
+    now: Timestamp,
+) -> Result<Response<Film>, Reject> {
+    let index;
+    let (film, path) = match wanted {
+        Wanted::Path(path) => open_first(engine, &library.candidates(path)).await?,
+        Wanted::Id(id) => {
+            index = library.index();
+            let place = index.by_id(id).and_then(|video| library.locate(video)).ok_or(Reject::NotFound)?;
+            open_first(engine, &[place]).await?
+        }
+    };
+    let content_type = library.media_type(path).ok_or(Reject::NotFound)?;
+    let media = Media { film, path, content_type };
+    media.answer(request, now)
+}
+
+/// Opens the first candidate that is a film.
+async fn open_first<'a>(engine: Engine, candidates: &[Candidate<'a>]) -> Result<(Film, &'a str), Reject> {
+    for candidate in candidates {
+        let Some(path) = library::kernel_path(candidate.path) else { continue };
+        let admitted = match engine.open(candidate.directory, path).await {
+            Ok(descriptor) => MediaFile::admit(descriptor),
+            Err(error) => Err(error),
+        };
+        match admitted {
+            Ok(Some(file)) => {
+                return Ok((Film { file: Arc::new(file), root: candidate.root }, candidate.path));
+            }
+            Ok(None) => {} // A folder, a FIFO, a device: not a film.
+            Err(error) if is_absence(&error) => {}
+            Err(error) => return Err(refuse(candidate, &error)),
+        }
+    }
+    Err(Reject::NotFound)
+}
+
+/// Whether an error of openat2(2) only says that there is no such film: a link (ELOOP) and a way out of the root
+/// (EXDEV) are none, a device without a driver (ENXIO, ENODEV) is none.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENOENT
+                | libc::ENOTDIR
+                | libc::ELOOP
+                | libc::EXDEV
+                | libc::ENAMETOOLONG
+                | libc::ENXIO
+                | libc::ENODEV
+                | libc::EISDIR
+        )
+    )
+}
+
+fn refuse(candidate: &Candidate<'_>, error: &io::Error) -> Reject {
+    let (root, path) = (candidate.root_name, candidate.path);
+    tracing::warn!(root, path, error = %error, "film could not be opened");
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Reject::Busy { retry_after_seconds: 1 },
+        Some(libc::EACCES | libc::EPERM) => Reject::NotFound,
+        _ => Reject::Internal,
+    }
+}
+
+/// An open film and what its path says about it.
+struct Media<'a> {
+    film: Film,
+    path: &'a str,
+    content_type: &'static str,
+}
+
+impl Media<'_> {
+    fn answer(self, request: &Request<'_>, now: Timestamp) -> Result<Response<Film>, Reject> {
+        let validators = self.validators();
+        let size = self.film.file.size();
+        let verdict = conditional::evaluate(request.method, &request.fields, &validators, now.seconds());
+        let range = match verdict {
+            Verdict::PreconditionFailed => return Err(Reject::PreconditionFailed),
+            Verdict::NotModified => {
+                let response = Response::new(304).field("X-Content-Type-Options", "nosniff");
+                return Ok(described(response, &validators, now));
+            }
+            // Only GET has ranges (RFC 9110 §14.2).
+            Verdict::Proceed { range_applies: true } if request.method == Method::Get => request.fields.range,
+            Verdict::Proceed { .. } => None,
+        };
+        match range::select(range, size) {
+            Selection::Part(extent) => {
+                let content_range = extent.content_range(size);
+                Ok(self.send(206, extent, &validators, now).field("Content-Range", content_range))
+            }
+            Selection::Unsatisfiable => Err(Reject::RangeNotSatisfiable { size }),
+            // A server may ignore a Range it does not care for, and the client gets the whole film.
+            Selection::Whole | Selection::Parts(_) => Ok(self.send(200, Extent::whole(size), &validators, now)),
+        }
+    }
+
+    fn send(self, status: u16, extent: Extent, validators: &Validators, now: Timestamp) -> Response<Film> {
+        let filename = self.path.rsplit('/').next().unwrap_or(self.path);
+        let response = Response::media(status, self.film, extent)
+            .field("Content-Type", self.content_type)
+            .field("Content-Disposition", media_type::content_disposition(filename))
+            .field("X-Accel-Buffering", "no");
+        described(response, validators, now)
+    }
+
+    /// From the descriptor that will be sent, so that they can never describe another file.
+    fn validators(&self) -> Validators {
+        let (size, modified_ns) = (self.film.file.size(), self.film.file.modified_ns());
+        let seconds = i64::try_from(modified_ns.div_euclid(1_000_000_000)).unwrap_or(0);
+        Validators { etag: ETag::new(size, modified_ns, path_hash(self.path)), modified: seconds }
+    }
+}
+
+/// The fields that 200, 206 and 304 share (RFC 9110 §15.4.5).
+fn described(response: Response<Film>, validators: &Validators, now: Timestamp) -> Response<Film> {
+    response
+        .field("Accept-Ranges", "bytes")
+        .field("ETag", validators.etag)
+        .field("Last-Modified", date::format(validators.last_modified(now.seconds())))
+        .field("Cache-Control", "private, max-age=0, must-revalidate")
+}
+
+/// FNV-1a of the path below its root: the same after a restart, a remount, and on another machine.
+fn path_hash(path: &str) -> u64 {
+    path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
