@@ -2,30 +2,52 @@
 //!
 //! The map of the house. The rooms stand in one order, and imports point down this page only (`tests/tidy.rs` checks
 //! it), so reading the list is reading the architecture: what a person types, how the parts are put together, how
-//! bytes are served, what they mean, what is remembered, the pure grammars, and the doors to the kernel.
+//! bytes are served, what is known and remembered, the pure grammars, and the doors to the kernel.
 
-// What a person types.
-//pub mod cli; //     one file a verb: serve, user, token, config, healthcheck
-//pub mod daemon; //  assembly: configuration -> lock -> store -> sockets -> shards -> drain -> exit
+// What a person types: one file a verb (serve, user, token, config, healthcheck).
+pub mod cli;
 
-// How bytes are served. Read `serve::exchange` first: it follows a request from the socket to sendfile.
-//pub mod serve; //   the data plane: shard, connection, exchange, transfer (the pump), deadline
-//pub mod route; //   one match on path and method: the whole API on a page
-//pub mod api; //     JSON handlers, one file a resource; each returns a Response and touches no socket
-//pub mod stream; //  the media handler: file -> conditional -> range -> extents
+// Assembly: configuration -> lock -> store -> keys -> library -> sockets -> shards -> drain -> exit.
+pub mod daemon;
 
-// What is known and remembered.
-//pub mod library; // roots, their scan, and the index: an immutable snapshot, swapped whole
-//pub mod session; // who is signed in: a slab of fixed capacity over the store's rows
-//pub mod auth; //    passwords, tokens, keys, and what a caller may do
-//pub mod store; //   SQLite: one writer, one reader, one file an aggregate
+// The data plane, read first: shard, connection, exchange (one request, top-down), transfer (the pump), deadline.
+pub mod serve;
 
-// Grammar and tables.
-//pub mod http; //    bytes in, values out: request, target, range, conditional, response, reject
-//pub mod config; //  the option table, its layers, and where each value came from
+// The whole API on a page: one match on path and method, and what each route needs.
+pub mod route;
+
+// JSON handlers, one file a resource; each returns a Response value and touches no socket.
+pub mod api;
+
+// The media handler: file -> conditional -> range -> extent.
+pub mod stream;
+
+// What can be watched: roots, their scan, and the index, an immutable snapshot that is swapped whole.
+pub mod library;
+
+// Who is signed in: a slab of fixed capacity over the store's rows.
+pub mod session;
+
+// Who is asking: passwords, tokens, the key, the carriers of a credential, and what a caller may do.
+pub mod auth;
+
+// SQLite: one writer thread, one reader thread, one file an aggregate.
+pub mod store;
+
+// Grammar, bytes in and values out: request, target, range, conditional, response, reject.
+pub mod http;
+
+// The option table, its layers, and where each value came from.
+pub mod config;
+
+// Counters that a shard owns, summed when somebody asks.
+pub mod metrics;
+
+// Events to stderr, as text or JSON, never waiting for whoever reads them.
+pub mod log;
+
+// The doors to the kernel, the only unsafe: ring, engine, file, sendfile, socket, process.
+pub mod sys;
+
+// Every capacity and time-out, with its unit, cost and reason. Numbers only, so every room may read them.
 pub mod limits;
-pub mod log; //     events to stderr, as text or JSON, never waiting for whoever reads them
-pub mod metrics; // counters a shard owns, summed when somebody asks //  every capacity and time-out, with its unit, cost and reason
-
-// The kernel.
-pub mod sys; //     the only unsafe: ring, engine, file, sendfile, socket, process

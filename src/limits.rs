@@ -17,6 +17,11 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 pub const FIELDS_MAX: usize = 100;
 /// Ranges honoured in one request; more are answered with the whole file (RFC 9110 §14.2 allows it).
 pub const RANGES_MAX: usize = 16;
+/// Bytes of the line before a chunk, with its extensions. 16 digits and CRLF are 18; no client of ours sends an
+/// extension.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Seconds after which a refused client may find room: about as long as a restart, or a wave of new connections.
+pub const RETRY_AFTER_SECONDS: u32 = 5;
 /// Bytes of a JSON body, held in memory while it is read.
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a body nobody wants which are read and thrown away so that the connection can be kept. A longer one is

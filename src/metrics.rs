@@ -99,6 +99,11 @@ impl Metrics {
         }
     }
 
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
     /// The counters of shard `index`.
     ///
     /// # Panics

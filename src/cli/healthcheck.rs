@@ -1,0 +1,56 @@
+//! `reelway healthcheck`: asks the running daemon how it is. For service managers and monitors.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::limits;
+
+/// More than any health answer has.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+    let address = config.server.addresses().first().copied().map(reachable).context("no address is configured")?;
+    let answer = ask(address).with_context(|| {
+        format!("no answer from http://{address}/health; is the daemon running? try: systemctl status reelway")
+    })?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("{address} did not answer in HTTP"))?;
+    let health: Value = serde_json::from_str(body).with_context(|| format!("{address} is not a reelway: {head}"))?;
+    let status = health["status"].as_str().unwrap_or("unknown");
+    println!("{status}");
+    if let Some(components) = health["components"].as_object() {
+        for (name, component) in components.iter().filter(|(_, component)| component["status"] != "ok") {
+            println!("{name}: {}", component["detail"].as_str().unwrap_or("not well"));
+        }
+    }
+    match status {
+        "ok" | "degraded" => Ok(()),
+        _ => bail!("the daemon is {status}"),
+    }
+}
+
+/// An address that listens on all interfaces is reached on this machine's own.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
+}
+
+fn ask(address: SocketAddr) -> anyhow::Result<String> {
+    let deadline = Instant::now() + limits::HEALTHCHECK_TIMEOUT;
+    let mut stream = TcpStream::connect_timeout(&address, limits::HEALTHCHECK_TIMEOUT)?;
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left))?;
+    stream.set_write_timeout(Some(left))?;
+    write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    Ok(answer)
+}

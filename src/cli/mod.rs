@@ -1,0 +1,82 @@
+//! What a person types: one file a verb. anyhow is used in this room only.
+//!
+//! Every verb takes `--config`; those that print take `--json` for programs. Exit codes: 0 done, 1 failed, 2 usage.
+
+mod config;
+mod healthcheck;
+mod serve;
+mod state;
+mod token;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Loaded, Sources};
+
+/// Your films, straight from the SSD to the screen.
+#[derive(Parser)]
+#[command(name = "reelway", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args)]
+struct Common {
+    /// Read this configuration file instead of /etc/reelway/reelway.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the daemon until SIGTERM or Ctrl-C
+    Serve(serve::Serve),
+    /// Add and list accounts
+    #[command(subcommand)]
+    User(user::UserVerb),
+    /// Print a token for a user, for players and scripts
+    Token(token::TokenVerb),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Ask the running daemon how it is; fails when it does not answer
+    Healthcheck,
+}
+
+/// Runs the verb of this process's arguments.
+pub fn main() -> ExitCode {
+    // Usage errors are clap's: it prints what is possible and exits with 2.
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("reelway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
+    let sources = |flags| Sources::of_process(common.config.clone(), flags);
+    match verb {
+        Verb::Serve(serve) => {
+            let flags = serve.flags();
+            serve::run(load(&sources(flags))?)
+        }
+        Verb::User(verb) => user::run(verb, &load(&sources(Vec::new()))?.config),
+        Verb::Token(verb) => token::run(verb, &load(&sources(Vec::new()))?.config),
+        Verb::Config(command) => config::run(command, &sources(Vec::new())),
+        Verb::Healthcheck => healthcheck::run(&load(&sources(Vec::new()))?.config),
+    }
+}
+
+fn load(sources: &Sources) -> anyhow::Result<Loaded> {
+    Ok(crate::config::load(sources)?)
+}

@@ -1,0 +1,112 @@
+//! `reelway user add|list`: accounts.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, bail};
+use clap::{Subcommand, ValueEnum};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::auth::password;
+use crate::cli::state;
+use crate::config::Config;
+use crate::daemon::block_on;
+use crate::store::{NewUser, Role, User};
+
+#[derive(Subcommand)]
+pub(super) enum UserVerb {
+    /// Add an account
+    Add {
+        /// The name to sign in with: 1 to 50 characters
+        name: String,
+        /// What the account may do
+        #[arg(long, value_enum, default_value = "user")]
+        role: RoleArgument,
+        /// An address, for people to read
+        #[arg(long)]
+        email: Option<String>,
+        /// Read the password from standard input, one line, instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+        /// Print the new account as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the accounts
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum RoleArgument {
+    User,
+    Admin,
+}
+
+pub(super) fn run(verb: UserVerb, config: &Config) -> anyhow::Result<()> {
+    match verb {
+        UserVerb::Add { name, role, email, password_stdin, json } => {
+            let password_hash = password::hash(&read_password(password_stdin)?)?;
+            let role = match role {
+                RoleArgument::User => Role::User,
+                RoleArgument::Admin => Role::Admin,
+            };
+            let new = NewUser { id: Uuid::new_v4(), username: name, email, role, password_hash };
+            let user = block_on(state::open(config)?.user_add(new, state::now()))?;
+            print(&[user], json, |user| println!("added {} {}", word(user.role), user.username))
+        }
+        UserVerb::List { json } => {
+            let users = block_on(state::open(config)?.users())?;
+            if !json {
+                println!("{:<24} {:<6} {:<9} LAST LOGIN", "NAME", "ROLE", "ACTIVE");
+            }
+            print(&users, json, |user| {
+                let last_login = user.last_login.map_or("never".to_owned(), |time| time.to_rfc3339());
+                let active = if user.is_active { "yes" } else { "no" };
+                println!("{:<24} {:<6} {active:<9} {last_login}", user.username, word(user.role));
+            })
+        }
+    }
+}
+
+fn print(users: &[User], as_json: bool, line: impl Fn(&User)) -> anyhow::Result<()> {
+    if as_json {
+        println!("{:#}", json!({"items": users, "next": null}));
+    } else {
+        users.iter().for_each(line);
+    }
+    Ok(())
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "admin",
+        Role::User => "user",
+    }
+}
+
+/// One line of standard input, or of the terminal without showing it.
+fn read_password(from_stdin: bool) -> anyhow::Result<String> {
+    let stdin = std::io::stdin();
+    let asks = !from_stdin && stdin.is_terminal();
+    if !from_stdin && !asks {
+        bail!("no terminal to ask for the password on; pipe it in and add --password-stdin");
+    }
+    let silence = if asks {
+        eprint!("Password: ");
+        std::io::stderr().flush()?;
+        Some(crate::sys::process::Silence::begin(&stdin).context("could not hide what is typed")?)
+    } else {
+        None
+    };
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line).context("could not read the password")?;
+    if silence.is_some() {
+        eprintln!();
+    }
+    let password = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(password.strip_suffix('\r').unwrap_or(password).to_owned())
+}

@@ -1,0 +1,256 @@
+//! Assembly: configuration -> lock -> store -> keys -> library -> sockets -> shards -> drain -> exit.
+//!
+//! [`run`] can be recited: each line needs what the lines above it made. The main thread waits for signals; everything
+//! that serves runs on the shards. Listening comes before scanning, so a big library delays no one.
+
+mod signals;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+
+use crate::api::Services;
+use crate::auth::keys::{Keys, Places};
+use crate::auth::password::Hasher;
+use crate::auth::token::Signer;
+use crate::config::{Config, Loaded};
+use crate::library::Library;
+use crate::log;
+use crate::metrics::Metrics;
+use crate::serve::{Phase, State, shard};
+use crate::session::Table;
+use crate::store::{Store, Timestamp};
+use crate::sys::engine::Engine;
+use crate::sys::process::{self, StateLock};
+use crate::sys::{Fault, socket};
+
+/// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel failed us.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] crate::store::Fault),
+    /// There is no signing key.
+    #[error(transparent)]
+    Key(#[from] crate::auth::keys::KeyError),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// A [`StartError`] that says what to do.
+pub fn run(loaded: Loaded) -> Result<(), StartError> {
+    let Loaded { config, warnings, .. } = loaded;
+    let _log = log::start(config.log.format, &config.log.level).map_err(StartError::Other)?;
+    log_panics();
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    process::give_big_blocks_back();
+    raise_descriptor_limit();
+
+    let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
+    let _lock = lock_state(&config)?;
+    let shards = config.server.shard_count();
+    let listeners = Listeners::open(&config, shards)?;
+    let services = services(config, shards)?;
+    let store = services.store.clone();
+    let state = State::new(services);
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let shards = start_shards(&state, listeners, &phases)?;
+    start_scan(&state)?;
+
+    let asked = signals.wait();
+    tracing::info!(signal = asked, "draining");
+    state.services.is_draining.store(true, Ordering::Relaxed);
+    let drain_timeout = state.services.config.server.drain_timeout;
+    let _ = phase.send(Phase::Draining);
+    let is_drained = signals.wait_while(drain_timeout, || !shards.iter().all(JoinHandle::is_finished));
+    let _ = phase.send(Phase::Ended);
+    join(shards);
+    store.close();
+    tracing::info!(drained = is_drained, "stopped");
+    Ok(())
+}
+
+/// A panic is a bug of ours: it goes to the log with its place, and its task ends alone.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let reason = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(place, reason = reason.unwrap_or_default(), "a task panicked");
+    }));
+}
+
+fn raise_descriptor_limit() {
+    match process::raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!(limit, "descriptor limit raised"),
+        Err(error) => tracing::warn!(error = %error, "descriptor limit could not be raised"),
+    }
+}
+
+fn lock_state(config: &Config) -> Result<StateLock, StartError> {
+    let state = &config.directories.state;
+    std::fs::create_dir_all(state)
+        .map_err(|error| Fault::new(format!("make the state directory {}", state.display()), error))?;
+    StateLock::take(&state.join("lock"))?.ok_or_else(|| {
+        StartError::Other(format!(
+            "another reelway already uses the state in {}; stop it, or set STATE_DIRECTORY to another folder",
+            state.display()
+        ))
+    })
+}
+
+fn services(config: Config, shards: usize) -> Result<Services, StartError> {
+    let store = Store::open(&config.directories.database_file())?;
+    let keys = Keys::find(&key_places(&config))?;
+    let signer = Signer::new(&keys).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
+    let roots = config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()));
+    let library = Arc::new(Library::open(roots, &config.video.supported_formats));
+    if config.library.roots.is_empty() {
+        tracing::warn!("no library roots: set library.roots in the configuration, or VIDEOS_PATH");
+    }
+    let (engine, refusal) = Engine::choose();
+    if let Some(reason) = &refusal {
+        tracing::warn!(reason = %reason, "io_uring is not available; threads wait for the disk instead");
+    }
+    let mut metrics = Metrics::new(shards, engine.name());
+    metrics.log_lines_dropped = log::lines_dropped;
+    let sessions = Table::new(config.sessions.capacity, store.clone());
+    let restored = block_on(sessions.restore(now()))?;
+    tracing::debug!(sessions = restored, "sessions restored");
+    Ok(Services {
+        store,
+        library,
+        sessions,
+        signer,
+        hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,
+        metrics: Arc::new(metrics),
+        engine,
+        ring_refusal: refusal.map(|reason| reason.to_string()),
+        started: Instant::now(),
+        is_draining: AtomicBool::new(false),
+        config,
+    })
+}
+
+/// Where the signing key of this configuration may be.
+pub(crate) fn key_places(config: &Config) -> Places {
+    Places {
+        credentials: config.directories.credentials.clone(),
+        configured: config.auth.jwt_key_file.clone(),
+        state: config.directories.state.clone(),
+    }
+}
+
+/// The listeners of every shard: each address once a shard.
+struct Listeners(Vec<Vec<TcpListener>>);
+
+impl Listeners {
+    fn open(config: &Config, shards: usize) -> Result<Listeners, Fault> {
+        let mut by_shard: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
+        let mut chosen_port = None;
+        for (number, mut address) in config.server.addresses().into_iter().enumerate() {
+            if address.port() == 0 {
+                // Port 0 lets the kernel choose once; what follows shares its choice.
+                address.set_port(chosen_port.unwrap_or(0));
+            }
+            for listeners in &mut by_shard {
+                match socket::listen(address, &config.net.congestion_control) {
+                    Ok(listener) => {
+                        address = listener.local_addr().map_err(|error| Fault::new("read an address", error))?;
+                        listeners.push(listener);
+                    }
+                    // `localhost` and `*` have an address a family, and a machine may be without IPv6.
+                    Err(fault) if number > 0 && address.is_ipv6() && config.server.listen.is_empty() => {
+                        tracing::debug!(error = %fault, "address left out");
+                        break;
+                    }
+                    Err(fault) => return Err(fault),
+                }
+            }
+            chosen_port = Some(address.port());
+            if let Some(listener) = by_shard[0].get(number) {
+                let congestion_control = socket::congestion_control(listener);
+                tracing::info!(address = %address, congestion_control, "listening");
+            }
+        }
+        Ok(Listeners(by_shard))
+    }
+}
+
+fn start_shards(
+    state: &Arc<State>,
+    listeners: Listeners,
+    phases: &watch::Receiver<Phase>,
+) -> Result<Vec<JoinHandle<()>>, Fault> {
+    let start = |(number, listeners): (usize, Vec<TcpListener>)| {
+        let (state, phases) = (Arc::clone(state), phases.clone());
+        std::thread::Builder::new()
+            .name(format!("shard {number}"))
+            .spawn(move || {
+                if let Err(error) = shard::run(number, state, listeners, phases) {
+                    tracing::error!(shard = number, error = %error, "shard failed");
+                }
+            })
+            .map_err(|error| Fault::new("start a shard", error))
+    };
+    listeners.0.into_iter().enumerate().map(start).collect()
+}
+
+/// Scans the library on a thread of its own; it walks folders and waits for disks.
+fn start_scan(state: &Arc<State>) -> Result<(), Fault> {
+    let state = Arc::clone(state);
+    std::thread::Builder::new()
+        .name("scan".into())
+        .spawn(move || block_on(state.services.library.scan(&state.services.store, now())))
+        .map(drop)
+        .map_err(|error| Fault::new("start the scan", error))
+}
+
+/// Waits a little for shards that were told to end: a disk that hangs may hold one, and must not hold the exit.
+fn join(shards: Vec<JoinHandle<()>>) {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    for shard in shards {
+        while !shard.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if shard.is_finished() {
+            let _ = shard.join();
+        } else {
+            tracing::warn!("a shard still waits for a disk; leaving without it");
+        }
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+/// Waits for a future that only waits for other threads.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}

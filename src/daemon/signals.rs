@@ -1,0 +1,62 @@
+//! SIGTERM and SIGINT: the first asks for a clean end, the second for an end now.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How often a drain is looked at.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Both signals, on a small runtime of the main thread.
+pub(super) struct Signals {
+    runtime: tokio::runtime::Runtime,
+    sources: Sources,
+}
+
+struct Sources {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Watches from now on; before this call either signal simply ends the process.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn watch() -> io::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let guard = runtime.enter();
+        let sources =
+            Sources { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        drop(guard);
+        Ok(Signals { runtime, sources })
+    }
+
+    /// Waits for a signal and returns its name.
+    pub fn wait(&mut self) -> &'static str {
+        self.runtime.block_on(self.sources.next())
+    }
+
+    /// Waits for as long as `is_busy`, at most for `limit`, or until the next signal. Returns whether it was not cut.
+    pub fn wait_while(&mut self, limit: Duration, is_busy: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + limit;
+        self.runtime.block_on(async {
+            while is_busy() {
+                if Instant::now() >= deadline || tokio::time::timeout(STEP, self.sources.next()).await.is_ok() {
+                    return false;
+                }
+            }
+            true
+        })
+    }
+}
+
+impl Sources {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
