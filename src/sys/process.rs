@@ -2,12 +2,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+use nix::unistd::{Gid, Uid};
 
 use crate::sys::Fault;
 
@@ -28,6 +31,50 @@ pub fn give_big_blocks_back() {
     {
         // SAFETY: mallopt(3) takes two integers and is called before any other thread exists.
         unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 256 * 1024) };
+    }
+}
+
+/// Run by root, becomes the user and group that own `folder`; run by anybody else, does nothing.
+///
+/// # Errors
+/// What setgid(2) or setuid(2) say.
+pub fn become_owner_of(folder: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(folder)?;
+    if nix::unistd::geteuid().is_root() && owner.uid() != 0 {
+        let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        nix::unistd::setgroups(&[group])?;
+        nix::unistd::setgid(group)?;
+        nix::unistd::setuid(user)?;
+    }
+    Ok(())
+}
+
+/// While it lives, a terminal does not show what is typed.
+#[derive(Debug)]
+pub struct Silence {
+    terminal: OwnedFd,
+    before: Termios,
+}
+
+impl Silence {
+    /// Silences the terminal behind `input`.
+    ///
+    /// # Errors
+    /// ENOTTY when it is none.
+    pub fn begin(input: &impl AsFd) -> io::Result<Silence> {
+        let terminal = input.as_fd().try_clone_to_owned()?;
+        let before = termios::tcgetattr(&terminal)?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        termios::tcsetattr(&terminal, SetArg::TCSAFLUSH, &silent)?;
+        Ok(Silence { terminal, before })
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        // Nothing to be done about a terminal that has gone.
+        let _ = termios::tcsetattr(&self.terminal, SetArg::TCSAFLUSH, &self.before);
     }
 }
 

@@ -61,6 +61,14 @@ pub fn reset_on_close(socket: &impl AsFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Ends our side of the connection: the peer reads what is queued, and then the end (shutdown(2)).
+///
+/// # Errors
+/// ENOTCONN when the peer is gone.
+pub fn end_sending(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+}
+
 /// What TCP knows about the peer's progress (tcp(7), `TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
