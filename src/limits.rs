@@ -26,7 +26,7 @@ pub const RETRY_AFTER_SECONDS: u32 = 5;
 pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a body nobody wants which are read and thrown away so that the connection can be kept. A longer one is
 /// cheaper to end with the connection.
-pub const UNWANTED_BODY_BYTES_MAX: u64 = 64 * 1024;
+pub const UNWANTED_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a wanted body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a closed connection lingers, once everything was acknowledged, for the peer to close its side first: a
