@@ -1,0 +1,125 @@
+//! The verbs as an administrator meets them: exit codes 0, 1 and 2, tables and JSON, no secrets.
+
+use serde_json::Value;
+
+use crate::support::client;
+use crate::support::daemon::{Home, PASSWORD, USER};
+use crate::support::films::{self, BIG_FILM, url_path};
+
+/// The object of a user somewhere in a JSON answer.
+fn user_in<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(fields) if fields.get("username").is_some_and(|known| known == name) => Some(value),
+        Value::Object(fields) => fields.values().find_map(|inner| user_in(inner, name)),
+        Value::Array(items) => items.iter().find_map(|inner| user_in(inner, name)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+/// Goal: accounts are added and listed with and without a running daemon, and no list shows a password or its hash.
+#[test]
+fn users_are_added_and_listed_beside_and_without_a_daemon() {
+    let home = Home::new(&films::folder());
+    for is_running in [false, true] {
+        let daemon = is_running.then(|| home.start());
+        let name = if is_running { "carl" } else { "bert" };
+        let words = ["user", "add", name, "--role", "user", "--password-stdin"];
+        home.run(&words, "a-third-long-one-77\n").succeeded();
+        let listed = home.run(&["user", "list", "--json"], "").succeeded();
+        let users: Value = serde_json::from_slice(&listed.stdout).unwrap();
+        assert_eq!(user_in(&users, name).expect(name)["role"], "user", "{users}");
+        assert_eq!(user_in(&users, USER).expect(USER)["role"], "admin", "{users}");
+        let table = home.run(&["user", "list"], "").succeeded();
+        assert!(table.text().contains(name) && table.text().contains(USER), "{}", table.text());
+        for text in [listed.everything(), table.everything()] {
+            assert!(!text.contains("argon2") && !text.contains("a-third-long-one"), "{text}");
+        }
+        if let Some(daemon) = daemon {
+            daemon.sign_in(name, "a-third-long-one-77");
+        }
+    }
+}
+
+/// Goal: a name that is taken is refused with a sentence that names it and exit code 1; its password stays.
+#[test]
+fn a_taken_name_is_refused() {
+    let home = Home::new(&films::folder());
+    let words = ["user", "add", USER, "--password-stdin"];
+    let refused = home.run(&words, "some-other-long-one\n");
+    assert_eq!(refused.code, Some(1), "{}", refused.everything());
+    assert!(refused.stderr.contains(USER), "{}", refused.stderr);
+    home.start().sign_in(USER, PASSWORD);
+}
+
+/// Goal: `token` prints a session token and nothing else, with which a player can stream.
+#[test]
+fn a_printed_token_plays_a_film() {
+    let home = Home::new(&films::folder());
+    let before = home.run(&["token", USER], "").succeeded();
+    let daemon = home.start();
+    let beside = home.run(&["token", USER], "").succeeded();
+    for printed in [before, beside] {
+        let text = printed.text();
+        let token = text.trim();
+        assert_eq!(token.split('.').count(), 3, "not a token");
+        assert_eq!(text.lines().count(), 1);
+        daemon.keep_secret(token);
+        let path = format!("{}?token={token}", url_path(BIG_FILM));
+        let answer = client::fetch(daemon.address, "GET", &path, &[("Range", "bytes=0-99")]);
+        assert_eq!((answer.head.status, answer.body.len()), (206, 100));
+    }
+}
+
+/// Goal: a token for nobody is refused with a sentence.
+#[test]
+fn a_token_for_an_unknown_user_is_refused() {
+    let home = Home::new(&films::folder());
+    let refused = home.run(&["token", "nobody-here"], "");
+    assert_eq!(refused.code, Some(1), "{}", refused.everything());
+    assert!(refused.stderr.contains("nobody-here"), "{}", refused.stderr);
+    assert_eq!(refused.text(), "");
+}
+
+/// Goal: `config show --origin` says for each key where it comes from.
+#[test]
+fn config_show_names_the_origin() {
+    let home = Home::without_account(&films::folder());
+    let shown = home.run(&["config", "show", "--origin"], "").succeeded().text();
+    for origin in ["VIDEOS_PATH", "PORT", "REELWAY_LOG__FORMAT", "default"] {
+        assert!(shown.contains(origin), "{origin} is not in\n{shown}");
+    }
+    assert!(shown.contains("head_timeout"), "{shown}");
+}
+
+/// Goal: `healthcheck` is 0 beside a daemon and 1, with a sentence, without.
+#[test]
+fn healthcheck_tells_whether_the_daemon_lives() {
+    let home = Home::new(&films::folder());
+    let mut daemon = home.start();
+    let port = daemon.address.port().to_string();
+    let home = home.set("PORT", &port);
+    home.run(&["healthcheck"], "").succeeded();
+    daemon.stop();
+    let gone = home.run(&["healthcheck"], "");
+    assert_eq!(gone.code, Some(1), "{}", gone.everything());
+    assert!(!gone.stderr.trim().is_empty(), "it says why");
+}
+
+/// Goal: a mistyped command is exit code 2, help is 0 and the version is ours.
+#[test]
+fn usage_errors_are_exit_code_2() {
+    let home = Home::without_account(&films::folder());
+    for words in [
+        &["sreve"][..],
+        &["user"],
+        &["user", "add"],
+        &["serve", "--no-such-flag"],
+        &["user", "add", "x", "--role", "king"],
+    ] {
+        let refused = home.run(words, "");
+        assert_eq!(refused.code, Some(2), "{words:?}: {}", refused.everything());
+    }
+    assert!(home.run(&["--help"], "").succeeded().text().contains("serve"));
+    let version = home.run(&["--version"], "").succeeded().text();
+    assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+}

@@ -1,0 +1,110 @@
+//! The tools of the tests, tested: a tool that always says yes would let every test pass.
+
+use std::time::Duration;
+
+use crate::support::films::{self, COLD_FILM_BYTES, ColdFilms, MIB, Pattern};
+use crate::support::trace::Trace;
+use crate::support::without_ring::WithoutRing;
+use crate::support::{page_cache, program, run, scratch};
+
+/// Goal: one foreign byte is found wherever it lies, and equal bytes pass.
+#[test]
+fn a_pattern_notices_a_single_foreign_byte() {
+    let pattern = Pattern::of("film");
+    let mut bytes = vec![0; 1000];
+    pattern.fill(123, &mut bytes);
+    pattern.compare(123, &bytes);
+    for at in [0, 1, 500, 999] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let found = std::panic::catch_unwind(|| pattern.compare(123, &damaged));
+        assert!(found.is_err(), "the damage at {at} was not noticed");
+    }
+    let shifted = std::panic::catch_unwind(|| pattern.compare(124, &bytes));
+    assert!(shifted.is_err(), "shifted bytes were not noticed");
+}
+
+/// Goal: the cold tests rest on this; an evicted film would wait for the disk, and a film that was read would not.
+#[test]
+fn an_evicted_film_is_cold_and_a_read_one_is_hot() {
+    let films = ColdFilms::alone();
+    let film = films.folder.join(ColdFilms::name(0));
+    page_cache::make_hot(&film);
+    assert!(page_cache::is_hot_at(&film, 33 * MIB));
+    page_cache::make_cold(&film);
+    assert!(!page_cache::is_hot_at(&film, COLD_FILM_BYTES - 1));
+}
+
+/// Goal: the fallback tests rest on this; io_uring_setup fails with EPERM, and other calls still work.
+#[test]
+fn the_wrapper_without_ring_forbids_io_uring_and_nothing_else() {
+    let ask = "import ctypes, os; c = ctypes.CDLL(None, use_errno=True); \
+               r = c.syscall(425, 8, ctypes.create_string_buffer(120)); \
+               print(r, ctypes.get_errno(), os.getpid() > 0)";
+    let mut allowed = program("python3");
+    let free = run(allowed.args(["-c", ask]), Duration::from_secs(20)).succeeded();
+    assert!(
+        !free.text().starts_with("-1 "),
+        "io_uring is missing on this machine: the ring tests cannot run here: {}",
+        free.text()
+    );
+    let machine = WithoutRing::new();
+    let mut wrapped = std::process::Command::new(&machine.wrapper()[0]);
+    wrapped.args(["python3", "-c", ask]);
+    let denied = run(&mut wrapped, Duration::from_secs(20)).succeeded();
+    assert_eq!(denied.text().trim(), "-1 1 True");
+}
+
+/// Goal: the zero-copy tests rest on this; a trace tells sendfile from a copying server, byte for byte.
+#[test]
+fn a_trace_tells_sent_from_copied_bytes() {
+    let folder = tempfile::tempdir_in(scratch()).unwrap();
+    let film = folder.path().join("a film, (1).mp4");
+    Pattern::of("film").write(&film, 300_000);
+    let copying_and_not = "import os, socket, sys; s = socket.create_server(('127.0.0.1', 0)); \
+        c = socket.create_connection(s.getsockname()); a, _ = s.accept(); \
+        f = os.open(sys.argv[1], os.O_RDONLY); os.sendfile(a.fileno(), f, 0, 50000); \
+        a.send(os.pread(f, 7000, 0)); os.preadv(f, [bytearray(1)], 0, os.RWF_NOWAIT); \
+        r, w = os.pipe(); os.splice(f, w, 9000, 0); os.splice(r, a.fileno(), 9000)";
+    let trace = Trace::into(folder.path().join("trace"));
+    let words = trace.wrapper();
+    let mut command = program(&words[0]);
+    command.args(&words[1..]).args(["python3", "-c"]);
+    command.arg(splice_for_old_python(copying_and_not)).arg(&film);
+    run(&mut command, Duration::from_secs(60)).succeeded();
+    let mut calls = trace.calls();
+    // What is called python3 may be a script that starts it, with pipes of its own.
+    let mover = calls.iter().find(|call| call.zero_copy_bytes() > 0).map(|call| call.thread);
+    calls.retain(|call| Some(call.thread) == mover);
+    let zero_copy: u64 = calls.iter().map(|call| call.zero_copy_bytes()).sum();
+    let copied: u64 = calls.iter().map(|call| call.copied_bytes()).sum();
+    let reads = calls.iter().filter(|call| call.reads_file_data("a film, (1)"));
+    assert_eq!((zero_copy, copied, reads.count()), (59_000, 7000, 1));
+    assert!(calls.iter().all(|call| !call.fills_pipe_from_memory()));
+}
+
+/// os.splice came with Python 3.10; the C function is always there.
+fn splice_for_old_python(program: &str) -> String {
+    let define = "import ctypes; lib = ctypes.CDLL(None); P = ctypes.c_void_p; \
+                  splice = lambda i, o, n, off=None: lib.splice(i, P(), o, P(), ctypes.c_size_t(n), 0); ";
+    let program = program
+        .replace("os.splice(f, w, 9000, 0)", "splice(f, w, 9000)")
+        .replace("os.splice(r, a.fileno(), 9000)", "splice(r, a.fileno(), 9000)");
+    format!("{define}{program}")
+}
+
+/// Goal: each real film is one the players can be judged by: ffprobe finds a picture and a tone of four seconds.
+#[test]
+fn the_films_are_films() {
+    let folder = films::folder();
+    for name in films::names() {
+        let mut ffprobe = program("ffprobe");
+        ffprobe.args(["-v", "error", "-show_entries", "stream=codec_type:format=duration"]);
+        ffprobe.args(["-of", "csv=p=0"]).arg(folder.join(name));
+        let found = run(&mut ffprobe, Duration::from_secs(30)).succeeded().text();
+        assert!(found.contains("video") && found.contains("audio"), "{name}: {found}");
+        let duration = found.lines().next_back().and_then(|line| line.parse().ok());
+        let seconds: f64 = duration.unwrap_or_else(|| panic!("{name}: {found}"));
+        assert!((3.5..4.6).contains(&seconds), "{name} lasts {seconds} s");
+    }
+}

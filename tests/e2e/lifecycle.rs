@@ -1,0 +1,166 @@
+//! Starting and ending: drain on SIGTERM, its limits, one daemon a state, durable accounts, honest refusals to start.
+
+use std::fs;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::client::Client;
+use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
+use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, MIB, Pattern};
+use crate::support::{PATIENCE, eventually, program, run};
+
+/// A viewer in the middle of the film: the kernel cannot have queued what is left of it.
+fn viewer_of(daemon: &Daemon) -> Client {
+    let mut viewer = Client::connect_narrow(daemon.address);
+    daemon.ask_film(&mut viewer, BIG_FILM, None);
+    viewer.expect(Pattern::of(BIG_FILM), 0, MIB);
+    viewer
+}
+
+fn wait_until_refused(daemon: &Daemon) {
+    eventually("new connections are refused", PATIENCE, || TcpStream::connect(daemon.address).err());
+}
+
+/// Goal: SIGTERM lets the film in flight finish, takes nobody new, closes who is idle at once, and ends with 0.
+#[test]
+fn sigterm_drains_and_ends_with_zero() {
+    let mut daemon = Home::new(&films::folder()).start();
+    let mut idle = Client::connect(daemon.address);
+    assert_eq!(idle.fetch("GET", "/health", &[]).head.status, 200);
+    let mut viewer = viewer_of(&daemon);
+    daemon.signal(Signal::TERM);
+    wait_until_refused(&daemon);
+    idle.expect_closed();
+    viewer.expect(Pattern::of(BIG_FILM), MIB, BIG_FILM_BYTES - MIB);
+    viewer.expect_closed();
+    drop(viewer);
+    assert_eq!(daemon.wait(PATIENCE), Some(0));
+}
+
+/// Goal: a player that has paused does not keep the daemon from ending longer than the limit.
+#[test]
+fn the_drain_ends_at_its_limit() {
+    let home = Home::new(&films::folder()).set("REELWAY_SERVER__DRAIN_TIMEOUT", "1s");
+    let mut daemon = home.start();
+    let mut viewer = viewer_of(&daemon);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(Duration::from_secs(15)), Some(0), "{}", daemon.log.text());
+    let (received, _) = viewer.expect_until_end(Pattern::of(BIG_FILM), MIB);
+    assert!(received < BIG_FILM_BYTES - MIB, "the film had been sent whole: nothing was cut");
+}
+
+/// Goal: somebody in a hurry sends SIGTERM twice, and is not kept waiting for a paused player.
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let mut daemon = Home::new(&films::folder()).set("REELWAY_SERVER__DRAIN_TIMEOUT", "10m").start();
+    let _viewer = viewer_of(&daemon);
+    daemon.signal(Signal::TERM);
+    wait_until_refused(&daemon);
+    daemon.signal(Signal::TERM);
+    daemon.wait(Duration::from_secs(15));
+}
+
+/// Goal: Ctrl-C ends an idle daemon like SIGTERM does.
+#[test]
+fn sigint_ends_with_zero() {
+    let mut daemon = Home::new(&films::folder()).start();
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait(PATIENCE), Some(0));
+}
+
+/// Goal: a second daemon on the same state refuses with a sentence that names it, and the first goes on.
+#[test]
+fn a_second_daemon_on_the_same_state_refuses() {
+    let home = Home::new(&films::folder());
+    let daemon = home.start();
+    let second = run(&mut home.command(&["serve"]), PATIENCE);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert!(second.stderr.contains(home.state().to_str().unwrap()), "{}", second.stderr);
+    assert_eq!(daemon.health()["status"], "ok");
+}
+
+/// Goal: an account that `user add` acknowledged survives the daemon's sudden death.
+#[test]
+fn an_acknowledged_account_survives_kill_9() {
+    let home = Home::new(&films::folder());
+    let mut daemon = home.start();
+    home.add_user("bob", "another-long-one-55");
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.wait(PATIENCE), None);
+    drop(daemon);
+    let daemon = home.start();
+    daemon.sign_in("bob", "another-long-one-55");
+}
+
+/// Goal: a token from before a restart is still good after it: nobody signs in again because of an upgrade.
+#[test]
+fn a_token_survives_a_restart() {
+    let home = Home::new(&films::folder());
+    let mut daemon = home.start();
+    let token = daemon.token.clone();
+    daemon.stop();
+    let mut daemon = home.start_signed_out();
+    daemon.keep_secret(&token);
+    daemon.token = token;
+    assert_eq!(daemon.fetch("GET", "/api/auth/me", &[]).json()["username"], USER);
+}
+
+/// Goal: a mistake in the configuration keeps the daemon from starting, and says where it is and what was meant.
+#[test]
+fn a_configuration_error_names_file_line_and_nearest_key() {
+    let home = Home::new(&films::folder());
+    let file = home.path("reelway.toml");
+    fs::write(&file, "[server]\nshards = 1\nprot = 3000\n").unwrap();
+    let path = file.to_str().unwrap();
+    for words in [["serve", "--config", path], ["config", "check", "--config"]] {
+        let mut command = home.command(&words);
+        if words[0] == "config" {
+            command.arg(path);
+        }
+        let refused = run(&mut command, PATIENCE);
+        assert_eq!(refused.code, Some(1), "{words:?}: {}", refused.everything());
+        let said = refused.everything();
+        assert!(said.contains(path), "no file: {said}");
+        assert!(said.contains(":3") || said.contains("line 3"), "no line: {said}");
+        assert!(said.contains("prot") && said.contains("port"), "no nearest key: {said}");
+    }
+}
+
+/// Goal: an unknown variable of ours in the environment is a mistake as well.
+#[test]
+fn an_unknown_environment_key_is_an_error() {
+    let home = Home::new(&films::folder()).set("REELWAY_SERVER__PROT", "3000");
+    let refused = run(&mut home.command(&["serve"]), PATIENCE);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(refused.stderr.contains("REELWAY_SERVER__PROT"), "{}", refused.stderr);
+    assert!(refused.stderr.to_lowercase().contains("port"), "{}", refused.stderr);
+}
+
+/// Goal: many sockets and files need no settings by the administrator: the soft limit is raised to the hard one.
+#[test]
+fn the_limit_of_descriptors_is_raised() {
+    drop(program("prlimit"));
+    let home = Home::new(&films::folder()).wrapped_by(["prlimit", "--nofile=256:4096"]);
+    let daemon = home.start();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.process())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers, ["4096", "4096"], "{line}");
+}
+
+/// Goal: the files of the state are for their owner alone: the signing key above all.
+#[test]
+fn the_signing_key_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new(&films::folder());
+    let _daemon = home.start();
+    let mode = fs::metadata(home.state().join("jwt.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for file in fs::read_dir(home.state()).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        let is_there = bytes.windows(PASSWORD.len()).any(|bytes| bytes == PASSWORD.as_bytes());
+        assert!(!is_there, "the password is on disk");
+    }
+}

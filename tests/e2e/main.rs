@@ -1,0 +1,23 @@
+//! The real binary and real clients: what somebody with curl, mpv, VLC or a TV meets, and what the kernel sees.
+//!
+//! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
+//! Reading order: contract (the wire), players, cold (the data path), fallback, faults, lifecycle, command_line.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that meets the unexpected ends there, with the place; clippy.toml covers only #[test] functions"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cold;
+mod command_line;
+mod contract;
+mod fallback;
+mod faults;
+mod harness;
+mod lifecycle;
+mod players;
+mod tokens;
