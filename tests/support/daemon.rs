@@ -27,7 +27,7 @@ pub const PASSWORD: &str = "open-sesame-7Qx-31";
 
 /// Folders, environment and account of a daemon.
 pub struct Home {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl Home {
     /// A new home without accounts.
     pub fn without_account(videos: &Path) -> Home {
         fs::create_dir_all(scratch()).unwrap();
-        let directory = tempfile::tempdir_in(scratch()).unwrap();
+        let directory = Arc::new(tempfile::tempdir_in(scratch()).unwrap());
         let mut environment = Vec::new();
         for (name, folder) in [("STATE", "state"), ("CACHE", "cache"), ("RUNTIME", "run")] {
             let path = directory.path().join(folder);
@@ -137,6 +137,7 @@ impl Home {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             token: String::new(),
             secrets: Mutex::new(vec![PASSWORD.to_owned()]),
+            _home: Arc::clone(&self.directory),
         };
         let listening = daemon.log.wait_for("listening");
         let address = listening["metadata"]["address"].as_str();
@@ -157,6 +158,8 @@ pub struct Daemon {
     /// A session token of `USER`.
     pub token: String,
     secrets: Mutex<Vec<String>>,
+    /// Its folders stay for as long as it may use them.
+    _home: Arc<TempDir>,
 }
 
 impl Daemon {

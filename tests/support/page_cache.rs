@@ -2,10 +2,13 @@
 //!
 //! preadv2(2) with RWF_NOWAIT is the daemon's own question, so it is the proof too. But asking about a missing page
 //! starts reading it; hence the film is evicted once more afterwards and fincore(1), which only looks, has the last word.
+//! Hot is what is locked in memory: some machines run a page-out daemon (DAMON) that evicts single pages at any time.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read};
+use std::io::{self, BufRead, BufReader, IoSliceMut, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -59,6 +62,52 @@ pub fn make_hot(path: &Path) {
     io::copy(&mut file.by_ref(), &mut io::sink()).unwrap();
     let length = path.metadata().unwrap().len();
     assert!(is_hot_at(path, 0) && is_hot_at(path, length - 1));
+}
+
+/// A film whose pages are locked in memory for as long as this value lives: mlock(2) in a small process of its own.
+pub struct Locked {
+    keeper: Child,
+}
+
+impl Locked {
+    /// Reads the whole film and locks it. Where the right is missing (RLIMIT_MEMLOCK) it is only read.
+    pub fn hot(path: &Path) -> Locked {
+        const LOCK: &str = "import ctypes, os, sys; c = ctypes.CDLL(None, use_errno=True); \
+            c.mmap.restype = ctypes.c_void_p; n = os.path.getsize(sys.argv[1]); \
+            a = c.mmap(None, ctypes.c_size_t(n), 1, 1, os.open(sys.argv[1], os.O_RDONLY), ctypes.c_long(0)); \
+            print(c.mlock(ctypes.c_void_p(a), ctypes.c_size_t(n)), flush=True); sys.stdin.read()";
+        make_hot(path);
+        let mut python = program("python3");
+        python.args(["-c", LOCK]).arg(path);
+        let mut keeper = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said.trim() != "0" {
+            println!("{} cannot be locked in memory; see ulimit -l", path.display());
+        }
+        Locked { keeper }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Its standard input ends when we do, so it would end without this as well.
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Brings a film into memory page by page, then evicts the single page at `hole` (a multiple of 4096).
+pub fn make_hot_but_for_one_page(path: &Path, hole: u64) {
+    evict_from(path, 0);
+    let file = File::open(path).unwrap();
+    // Read ahead would bring large folios, of which no single page can be evicted.
+    fadvise(&file, 0, None, Advice::Random).unwrap();
+    for offset in (0..path.metadata().unwrap().len()).step_by(4096) {
+        file.read_at(&mut [0], offset).unwrap();
+    }
+    let page = std::num::NonZeroU64::new(4096);
+    fadvise(&file, hole, page, Advice::DontNeed).unwrap();
 }
 
 /// How many bytes of a film are in memory.
