@@ -212,7 +212,10 @@ fn start_scan(state: &Arc<State>) -> Result<(), Fault> {
     let state = Arc::clone(state);
     std::thread::Builder::new()
         .name("scan".into())
-        .spawn(move || block_on(state.services.library.scan(&state.services.store, now())))
+        .spawn(move || {
+            block_on(state.services.library.scan(&state.services.store, now()));
+            process::give_freed_memory_back();
+        })
         .map(drop)
         .map_err(|error| Fault::new("start the scan", error))
 }

@@ -34,6 +34,15 @@ pub fn give_big_blocks_back() {
     }
 }
 
+/// Gives memory that was freed back to the system, as after a scan of a big library (malloc_trim(3)).
+pub fn give_freed_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: malloc_trim(3) takes an integer, is thread-safe, and touches only memory that nobody holds.
+        unsafe { libc::malloc_trim(0) };
+    }
+}
+
 /// Run by root, becomes the user and group that own `folder`; run by anybody else, does nothing.
 ///
 /// # Errors

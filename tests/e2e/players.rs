@@ -233,6 +233,7 @@ fn vlc_plays_and_seeks() {
         vlc.args(["--aout", "dummy", "--play-and-exit", "--run-time", "3"]);
         vlc.args(["--start-time", start]).arg(daemon.film_url(name));
         let said = run(&mut vlc, PLAYER_PATIENCE).succeeded().everything();
+        std::fs::write("/tmp/vlchome/said.log", &said).unwrap();
         assert!(said.contains("Received first picture"), "{name}: no picture:\n{said}");
         for complaint in ["HTTP 4", "HTTP 5", "unable to open", "cannot seek", "401 ", "412 "] {
             let line = said.lines().find(|line| line.contains(complaint));
