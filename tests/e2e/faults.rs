@@ -60,7 +60,8 @@ impl Scene {
     fn plays_to_the_end(&mut self, rest: Rest) {
         self.viewer.expect(Pattern::of(FILM), SEEN_BYTES, FILM_BYTES - SEEN_BYTES);
         let (ring, _) = self.daemon.ledger().cold_windows();
-        assert_eq!(ring > 0, rest == Rest::Cold, "{ring} cold windows, {rest:?}");
+        // A hot film may lose a page to the kernel at any time; then the ring is right to help.
+        assert!(ring > 0 || rest == Rest::Hot, "the rest of the film was not cold");
     }
 }
 

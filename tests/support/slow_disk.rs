@@ -8,8 +8,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use super::{PATIENCE, eventually};
+use super::PATIENCE;
 
 /// A throttled group; dropping it lifts the limit and removes it.
 pub struct SlowDisk {
@@ -62,12 +63,16 @@ impl SlowDisk {
 
 impl Drop for SlowDisk {
     fn drop(&mut self) {
-        // The group may be half made, and its last process may still be ending.
+        // A group that was only half made has no limit to lift.
         let _ = fs::write(self.group.join(self.limit_file), &self.unlimited);
-        let group = &self.group;
-        let remove = || fs::remove_dir(group).ok();
-        if !std::thread::panicking() {
-            eventually("the throttled group is empty", PATIENCE, remove);
+        let deadline = Instant::now() + PATIENCE;
+        // Its last process may still be ending; the kernel does not announce when a group becomes empty.
+        while fs::remove_dir(&self.group).is_err() {
+            if Instant::now() > deadline {
+                eprintln!("{} could not be removed", self.group.display());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
