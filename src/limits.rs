@@ -41,9 +41,14 @@ pub const LINGER_BYTES_MAX: usize = 256 * 1024;
 pub const WINDOW_BYTES: u64 = 1024 * 1024;
 /// Up to this many bytes one probe, of the last byte, decides for the whole window: the second costs 0.5 us.
 pub const SINGLE_PROBE_BYTES_MAX: u64 = 128 * 1024;
+/// Bytes of a window that are asked for, evenly spread, where cachestat(2) is not to be had: 0.4 us each.
+pub const SPREAD_PROBES: u64 = 16;
 /// Bytes one stream may send before it lets the others run. At 256 KiB a small request waits 0.2 ms behind eight
 /// bulk streams; at 1 MiB 0.9 ms, with the same CPU a GB.
 pub const TURN_BYTES: u64 = 256 * 1024;
+/// What one request costs of its connection's turn, whatever it is about: a client that pipelines without end must let
+/// the others have theirs as well. Sixteen requests to a turn.
+pub const REQUEST_TURN_BYTES: u64 = 16 * 1024;
 /// A response longer than this, once cold, is not probed again: probing costs more than it finds.
 pub const STICKY_COLD_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// Bytes a pipe of the cold path holds: one window. 256 page slots in the kernel (10 KiB), and the pages while full.
@@ -55,6 +60,13 @@ pub const PIPES_MAX: usize = 32;
 pub const FILLS_PER_SHARD_MAX: usize = 16;
 /// Of these, how many one library root may hold: one hung disk must leave the other half to the others.
 pub const FILLS_PER_ROOT_MAX: usize = FILLS_PER_SHARD_MAX / 2;
+/// Files of one library root that may be opened at once when their folder is not in memory, in the whole process. The
+/// ring has eight workers for opens on two cores (io-wq's bounded ones), so one hung root leaves half to the others.
+pub const OPENS_PER_ROOT_MAX: usize = 4;
+/// How long a client waits for its turn to open such a file, and how long for the file.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a cold window waits for a descriptor, when there is none left for its pipe.
+pub const PIPE_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a full pipe waits for a slow client before it is given up for somebody else's film, and how long a
 /// window found hot is believed while its client does not read.
 pub const PIPE_PATIENCE: Duration = Duration::from_secs(1);
@@ -66,6 +78,14 @@ pub const RING_ENTRIES: u32 = 1024;
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Pause after accept(2) fails for want of descriptors or memory, so that the shard does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Between two log lines that say that connections cannot be accepted.
+pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Connections over the limit, of one shard, that are told so and waited for; the others are just closed.
+pub const REFUSED_LINGERING_MAX: usize = 64;
+/// How long a head that has begun to arrive may go on when the daemon drains.
+pub const DRAIN_HEAD_PATIENCE: Duration = Duration::from_secs(1);
+/// How long `/health` waits for the store before it says that it does not answer.
+pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 /// Shards of one process. Each costs a thread, a ring and a listener for every address.
 pub const SHARDS_MAX: usize = 64;
 /// Read buffers a shard keeps for the next request: 16 KiB each.
@@ -113,6 +133,7 @@ const _: () = {
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(TOKEN_BYTES_MAX < TARGET_BYTES_MAX);
     assert!(TURN_BYTES <= WINDOW_BYTES);
+    assert!(REQUEST_TURN_BYTES < TURN_BYTES);
     assert!(SINGLE_PROBE_BYTES_MAX <= WINDOW_BYTES);
     assert!(PIPE_BYTES as u64 == WINDOW_BYTES);
     assert!(FILLS_PER_ROOT_MAX < FILLS_PER_SHARD_MAX);

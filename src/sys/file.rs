@@ -10,10 +10,12 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag};
 use nix::sys::stat::{Mode, SFlag};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits;
 use crate::sys::Fault;
@@ -26,17 +28,20 @@ const MEDIA_RESOLVE: ResolveFlag =
 
 /// An open directory below which films are found.
 #[derive(Debug)]
-pub struct Root(OwnedFd);
+pub struct Root {
+    directory: OwnedFd,
+    opens: Arc<Semaphore>,
+}
 
 impl Root {
     /// Opens the directory at `path`; the path itself may contain links, which an administrator wrote.
     ///
     /// # Errors
-    /// A [`Fault`] when it does not exist, is no directory or may not be entered.
+    /// A [`Fault`] when it does not exist or is no directory. Whether it may be read, reading it tells.
     pub fn open(path: &Path) -> Result<Root, Fault> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         nix::fcntl::open(path, flags, Mode::empty())
-            .map(Root)
+            .map(|directory| Root { directory, opens: Arc::new(Semaphore::new(limits::OPENS_PER_ROOT_MAX)) })
             .map_err(|errno| Fault::new(format!("open the library root {}", path.display()), errno))
     }
 
@@ -60,7 +65,12 @@ impl Root {
 
     fn open_resolving(&self, path: &CStr, resolve: ResolveFlag) -> io::Result<OwnedFd> {
         let how = OpenHow::new().flags(MEDIA_FLAGS).resolve(resolve);
-        Ok(nix::fcntl::openat2(&self.0, path, how)?)
+        Ok(nix::fcntl::openat2(&self.directory, path, how)?)
+    }
+
+    /// Waits for the right to let somebody wait for this root's disk. Kept by whoever waits, until the kernel is done.
+    pub(super) async fn permit(&self) -> io::Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.opens).acquire_owned().await.map_err(io::Error::other)
     }
 
     /// The flags and the resolution rules of [`Root::open_waiting`], for the ring to use.
@@ -71,8 +81,31 @@ impl Root {
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.directory.as_fd()
     }
+}
+
+/// Whether an error of opening a path only says that there is no such film: a link (ELOOP) and a way out of the root
+/// (EXDEV) are none, a device without a driver (ENXIO, ENODEV) is none (openat2(2)).
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENOENT
+                | libc::ENOTDIR
+                | libc::ELOOP
+                | libc::EXDEV
+                | libc::ENAMETOOLONG
+                | libc::ENXIO
+                | libc::ENODEV
+                | libc::EISDIR
+        )
+    )
+}
+
+/// Whether an error says that this process or the system has no descriptors or memory left for now.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// What a look at the page cache said about a window of a file.
@@ -82,6 +115,27 @@ pub enum Residency {
     Hot,
     /// They are not, or nobody can tell: the disk may be needed.
     Cold,
+}
+
+/// The smallest page of any machine we run on; a larger one makes a window look short of pages, hence cold, never hot.
+const PAGE_BYTES: u64 = 4096;
+/// The same number on every architecture, as all calls since Linux 5.1.
+const SYS_CACHESTAT: libc::c_long = 451;
+
+/// struct cachestat_range of linux/mman.h.
+#[repr(C)]
+struct CachestatRange {
+    offset: u64,
+    length: u64,
+}
+
+/// struct cachestat of linux/mman.h: counts of pages.
+#[repr(C)]
+#[derive(Default)]
+struct Cachestat {
+    cached: u64,
+    /// Dirty, in writeback, evicted, recently evicted: of no interest here.
+    _others: [u64; 4],
 }
 
 /// An open regular file, with the size and time it had when it was opened.
@@ -144,13 +198,58 @@ impl MediaFile {
 
     /// Whether the `length` bytes at `offset`, at most one window, can be sent without waiting for a disk.
     ///
-    /// The last byte is asked for, and in longer windows the first one too, by `preadv2(RWF_NOWAIT)`: unlike
-    /// `cachestat` it does not count pages that are still being read (DATAPATH.md §8). A file system that cannot
-    /// answer (EOPNOTSUPP) makes every window cold, and so does an end of file where bytes were promised.
+    /// Two questions, because neither call answers both. Single bytes are asked for by `preadv2(RWF_NOWAIT)`, which
+    /// does not count pages that are still being read; `cachestat(2)` counts the pages of the whole window, so that one
+    /// page evicted from its middle is not overlooked (it stopped a shard for as long as the disk took). `cachestat` is
+    /// new (Linux 6.5) and, since 6.14, only for files that we own or may write; without it more single bytes are asked
+    /// for, evenly spread, and a hole between two of them may cost the shard one read of a page.
+    ///
+    /// A file system that cannot answer (EOPNOTSUPP) makes every window cold, and so does an end of file where bytes
+    /// were promised.
     pub fn residency(&self, offset: u64, length: u64) -> Residency {
-        let last = offset + length.saturating_sub(1);
-        let is_hot = self.has_cached(last) && (length <= limits::SINGLE_PROBE_BYTES_MAX || self.has_cached(offset));
+        let Some(last) = offset.checked_add(length.saturating_sub(1)) else { return Residency::Cold };
+        let is_hot = self.has_cached(last)
+            && (length <= limits::SINGLE_PROBE_BYTES_MAX || self.has_cached(offset))
+            && self.is_without_hole(offset, last);
         if is_hot { Residency::Hot } else { Residency::Cold }
+    }
+
+    /// Whether all pages between the two bytes are in the page cache. The last one is known to be.
+    fn is_without_hole(&self, offset: u64, last: u64) -> bool {
+        let pages = last / PAGE_BYTES - offset / PAGE_BYTES + 1;
+        if pages == 1 {
+            return true;
+        }
+        match self.cached_pages(offset, last) {
+            Some(cached) => cached >= pages,
+            None => {
+                let stride = ((last - offset) / limits::SPREAD_PROBES).max(PAGE_BYTES);
+                let mut places = std::iter::successors(Some(offset), |at| at.checked_add(stride));
+                places.by_ref().take_while(|at| *at < last).all(|at| self.has_cached(at))
+            }
+        }
+    }
+
+    /// How many of the pages from the one of `offset` to the one of `last` are in the page cache; `None` where
+    /// cachestat(2) does not say.
+    fn cached_pages(&self, offset: u64, last: u64) -> Option<u64> {
+        /// Set once the kernel has said that it has no such call.
+        static IS_MISSING: AtomicBool = AtomicBool::new(false);
+        if IS_MISSING.load(Ordering::Relaxed) {
+            return None;
+        }
+        let range = CachestatRange { offset, length: last - offset + 1 };
+        let mut counts = Cachestat::default();
+        // SAFETY: cachestat(2) reads `range` and writes `counts`, which have the layout of struct cachestat_range and
+        // struct cachestat (linux/mman.h) and outlive the call; the descriptor is open for as long as `self` lives.
+        let answer =
+            unsafe { libc::syscall(SYS_CACHESTAT, self.hot.as_raw_fd(), &raw const range, &raw mut counts, 0_u32) };
+        if answer != 0 {
+            let is_missing = io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS);
+            IS_MISSING.fetch_or(is_missing, Ordering::Relaxed);
+            return None;
+        }
+        Some(counts.cached)
     }
 
     fn has_cached(&self, offset: u64) -> bool {
@@ -201,6 +300,27 @@ mod tests {
         assert_eq!(file.residency(0, 300_000), Residency::Hot);
         assert_eq!(file.residency(0, 300_001), Residency::Cold);
         assert_eq!(file.residency(u64::MAX - 1, 1), Residency::Cold);
+    }
+
+    #[test]
+    fn one_page_missing_in_the_middle_makes_a_window_cold() {
+        // On a disk: the temporary folder may be in memory, where nothing is ever evicted.
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let path = folder.path().join("film.mp4");
+        std::fs::write(&path, vec![1_u8; 1 << 20]).unwrap();
+        let file = open(&Root::open(folder.path()).unwrap(), c"film.mp4").unwrap().unwrap();
+        std::fs::File::open(&path).unwrap().sync_all().unwrap();
+        assert_eq!(file.residency(0, 1 << 20), Residency::Hot);
+        // All is evicted, and all but 64 KiB read again: the spread of 16 probes comes by that hole, and cachestat
+        // counts its pages. The hot description reads nothing ahead.
+        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        nix::fcntl::posix_fadvise(file.hot(), 0, 0, advice).unwrap();
+        for (from, to) in [(0, 512 << 10), (576 << 10, 1 << 20)] {
+            let mut bytes = vec![0; to - from];
+            assert_eq!(nix::sys::uio::pread(file.hot(), &mut bytes, from as i64).unwrap(), to - from);
+        }
+        assert_eq!(file.residency(0, 1 << 20), Residency::Cold);
+        assert_eq!(file.residency(0, 256 << 10), Residency::Hot);
     }
 
     #[test]
