@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Fault, migrations};
+use crate::sys::process::FileLock;
 
 /// Password hashes and the names of what people watch: for nobody but the service.
 const MODE: u32 = 0o600;
@@ -34,6 +35,9 @@ const STATEMENTS_KEPT: usize = 32;
 
 /// Opens or makes the database, checks it, brings it up to date and prepares it for the writer.
 pub(super) fn open_for_writing(file: &Path) -> Result<Connection, Fault> {
+    // The daemon and a command may both find no database, or an old one: one of them makes it, the other waits.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _alone = FileLock::of_folder(folder).map_err(|fault| Fault::open(file, fault.to_string()))?;
     make_private(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let fault = |error| Fault::of(file, &error);

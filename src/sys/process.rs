@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
@@ -87,24 +86,36 @@ impl Drop for Silence {
     }
 }
 
-/// Held for as long as this process may use a state directory.
+/// A file or folder that this process has locked against others like it, until dropped (flock(2)).
 #[derive(Debug)]
-pub struct StateLock(#[allow(dead_code, reason = "held, never read: dropping it frees the lock")] Flock<File>);
+pub struct FileLock(#[allow(dead_code, reason = "held, never read: dropping it frees the lock")] Flock<File>);
 
-impl StateLock {
-    /// Takes the lock file at `path`, which is made if it is missing. One daemon a state.
+impl FileLock {
+    /// Takes the lock file at `path`, which is made if it is missing, or `None` when another process holds it.
     ///
     /// # Errors
-    /// `None` inside when another process holds it; a [`Fault`] when the file cannot be opened.
-    pub fn take(path: &Path) -> Result<Option<StateLock>, Fault> {
-        let fault = |error: io::Error| Fault::new(format!("open the lock {}", path.display()), error);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(fault)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(StateLock(lock))),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(fault(errno.into())),
+    /// When the file cannot be opened.
+    pub fn take(path: &Path) -> Result<Option<FileLock>, Fault> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+        match file.and_then(|file| lock(file, FlockArg::LockExclusiveNonblock)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            locked => locked.map(Some).map_err(|error| Fault::new(format!("take the lock {}", path.display()), error)),
         }
     }
+
+    /// Locks the folder at `path` itself, waiting for whoever holds it. Leaves no file behind.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it may not be read.
+    pub fn of_folder(path: &Path) -> Result<FileLock, Fault> {
+        File::open(path)
+            .and_then(|folder| lock(folder, FlockArg::LockExclusive))
+            .map_err(|error| Fault::new(format!("lock the folder {}", path.display()), error))
+    }
+}
+
+fn lock(file: File, how: FlockArg) -> io::Result<FileLock> {
+    Flock::lock(file, how).map(FileLock).map_err(|(_, errno)| errno.into())
 }
 
 #[cfg(test)]
@@ -115,10 +126,10 @@ mod tests {
     fn a_lock_is_held_by_one_and_freed_when_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let first = StateLock::take(&path).unwrap();
+        let first = FileLock::take(&path).unwrap();
         assert!(first.is_some());
-        assert!(StateLock::take(&path).unwrap().is_none());
+        assert!(FileLock::take(&path).unwrap().is_none());
         drop(first);
-        assert!(StateLock::take(&path).unwrap().is_some());
+        assert!(FileLock::take(&path).unwrap().is_some());
     }
 }

@@ -166,6 +166,21 @@ fn a_path_that_cannot_be_a_file_says_why() {
     assert!(matches!(&fault, Fault::Open { reason, .. } if reason.contains("regular file")), "{fault}");
 }
 
+#[test]
+fn eight_that_open_a_fresh_database_at_once_all_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("reelway.db");
+    let opening: Vec<_> = (0..8)
+        .map(|_| {
+            let file = file.clone();
+            std::thread::spawn(move || Store::open(&file).map(|store| store.close()))
+        })
+        .collect();
+    for opened in opening {
+        opened.join().unwrap().unwrap();
+    }
+}
+
 fn files_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
