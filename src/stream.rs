@@ -18,7 +18,7 @@ use crate::http::{date, media_type};
 use crate::library::{self, Candidate, Library};
 use crate::store::Timestamp;
 use crate::sys::engine::Engine;
-use crate::sys::file::MediaFile;
+use crate::sys::file::{self, MediaFile};
 
 /// Which film is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +29,11 @@ pub enum Wanted<'a> {
     Id(Uuid),
 }
 
-/// An open film, and where it came from: the disks of different roots wait for one another as little as they can.
+/// A video that is open, and where it came from: the disks of different roots wait for one another as little as they can.
 #[derive(Clone, Debug)]
-pub struct Film {
+pub struct OpenVideo {
+    /// Which video it is.
+    pub id: Uuid,
     /// The file.
     pub file: Arc<MediaFile>,
     /// Its root, 0-based.
@@ -48,80 +50,65 @@ pub async fn answer(
     wanted: Wanted<'_>,
     request: &Request<'_>,
     now: Timestamp,
-) -> Result<Response<Film>, Reject> {
+) -> Result<Response<OpenVideo>, Reject> {
     let index;
-    let (film, path) = match wanted {
-        Wanted::Path(path) => open_first(engine, &library.candidates(path)).await?,
+    let media = match wanted {
+        Wanted::Path(path) => open_first(library, engine, &library.candidates(path)).await?,
         Wanted::Id(id) => {
             index = library.index();
             let place = index.by_id(id).and_then(|video| library.locate(video)).ok_or(Reject::NotFound)?;
-            open_first(engine, &[place]).await?
+            open_first(library, engine, &[place]).await?
         }
     };
-    let content_type = library.media_type(path).ok_or(Reject::NotFound)?;
-    let media = Media { film, path, content_type };
     media.answer(request, now)
 }
 
-/// Opens the first candidate that is a film.
-async fn open_first<'a>(engine: Engine, candidates: &[Candidate<'a>]) -> Result<(Film, &'a str), Reject> {
+/// Opens the first candidate that is a film. What is none by its name is not even opened.
+async fn open_first<'a>(library: &Library, engine: Engine, candidates: &[Candidate<'a>]) -> Result<Media<'a>, Reject> {
     for candidate in candidates {
+        let Some(content_type) = library.media_type(candidate.path) else { continue };
         let Some(path) = library::kernel_path(candidate.path) else { continue };
-        let admitted = match engine.open(candidate.directory, path).await {
-            Ok(descriptor) => MediaFile::admit(descriptor),
-            Err(error) => Err(error),
-        };
+        let admitted = engine.open(candidate.directory, path).await.and_then(MediaFile::admit);
         match admitted {
             Ok(Some(file)) => {
-                return Ok((Film { file: Arc::new(file), root: candidate.root }, candidate.path));
+                let id = library::video_id(candidate.root_name, candidate.path.as_bytes());
+                let video = OpenVideo { id, file: Arc::new(file), root: candidate.root };
+                return Ok(Media { video, path: candidate.path, content_type });
             }
             Ok(None) => {} // A folder, a FIFO, a device: not a film.
-            Err(error) if is_absence(&error) => {}
+            Err(error) if file::is_absence(&error) => {}
             Err(error) => return Err(refuse(candidate, &error)),
         }
     }
     Err(Reject::NotFound)
 }
 
-/// Whether an error of openat2(2) only says that there is no such film: a link (ELOOP) and a way out of the root
-/// (EXDEV) are none, a device without a driver (ENXIO, ENODEV) is none.
-fn is_absence(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::ENOENT
-                | libc::ENOTDIR
-                | libc::ELOOP
-                | libc::EXDEV
-                | libc::ENAMETOOLONG
-                | libc::ENXIO
-                | libc::ENODEV
-                | libc::EISDIR
-        )
-    )
-}
-
 fn refuse(candidate: &Candidate<'_>, error: &io::Error) -> Reject {
     let (root, path) = (candidate.root_name, candidate.path);
     tracing::warn!(root, path, error = %error, "film could not be opened");
-    match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => Reject::Busy { retry_after_seconds: 1 },
-        Some(libc::EACCES | libc::EPERM) => Reject::NotFound,
-        _ => Reject::Internal,
+    // Another program holds a lease on the file (fcntl(2)), or its disk does not answer: later it may.
+    let is_passing = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    if is_passing || file::is_exhaustion(error) {
+        Reject::Busy { retry_after_seconds: 1 }
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        // The administrator reads of it in the log; to the client a film we may not open is none.
+        Reject::NotFound
+    } else {
+        Reject::Internal
     }
 }
 
 /// An open film and what its path says about it.
 struct Media<'a> {
-    film: Film,
+    video: OpenVideo,
     path: &'a str,
     content_type: &'static str,
 }
 
 impl Media<'_> {
-    fn answer(self, request: &Request<'_>, now: Timestamp) -> Result<Response<Film>, Reject> {
+    fn answer(self, request: &Request<'_>, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
         let validators = self.validators();
-        let size = self.film.file.size();
+        let size = self.video.file.size();
         let verdict = conditional::evaluate(request.method, &request.fields, &validators, now.seconds());
         let range = match verdict {
             Verdict::PreconditionFailed => return Err(Reject::PreconditionFailed),
@@ -144,9 +131,9 @@ impl Media<'_> {
         }
     }
 
-    fn send(self, status: u16, extent: Extent, validators: &Validators, now: Timestamp) -> Response<Film> {
+    fn send(self, status: u16, extent: Extent, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
         let filename = self.path.rsplit('/').next().unwrap_or(self.path);
-        let response = Response::media(status, self.film, extent)
+        let response = Response::media(status, self.video, extent)
             .field("Content-Type", self.content_type)
             .field("Content-Disposition", media_type::content_disposition(filename))
             .field("X-Accel-Buffering", "no");
@@ -155,14 +142,14 @@ impl Media<'_> {
 
     /// From the descriptor that will be sent, so that they can never describe another file.
     fn validators(&self) -> Validators {
-        let (size, modified_ns) = (self.film.file.size(), self.film.file.modified_ns());
+        let (size, modified_ns) = (self.video.file.size(), self.video.file.modified_ns());
         let seconds = i64::try_from(modified_ns.div_euclid(1_000_000_000)).unwrap_or(0);
         Validators { etag: ETag::new(size, modified_ns, path_hash(self.path)), modified: seconds }
     }
 }
 
 /// The fields that 200, 206 and 304 share (RFC 9110 §15.4.5).
-fn described(response: Response<Film>, validators: &Validators, now: Timestamp) -> Response<Film> {
+fn described(response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
     response
         .field("Accept-Ranges", "bytes")
         .field("ETag", validators.etag)

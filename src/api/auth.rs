@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::api::{Services, parse};
+use crate::api::{Asking, Services, parse};
 use crate::auth::BAD_TOKEN;
 use crate::auth::carriers::COOKIE;
 use crate::auth::grant::Grant;
@@ -40,7 +40,7 @@ struct SignedIn<'a> {
 ///
 /// # Errors
 /// 400 for a body that is not a login, 401 for a wrong one, 503 when passwords queue up or the store is busy.
-pub async fn login<F>(services: &Services, body: &[u8], now: Timestamp) -> Result<Response<F>, Reject> {
+pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Timestamp) -> Result<Response<F>, Reject> {
     let login: Login = parse(body)?;
     let known = services.store.user_by_name(&login.username).await.map_err(Fault::into_reject)?;
     let (user, hash) = match known {
@@ -62,7 +62,8 @@ pub async fn login<F>(services: &Services, body: &[u8], now: Timestamp) -> Resul
         Reject::Internal
     })?;
     services.sessions.enter(&session, &user, now);
-    tracing::info!(user_id = %user.id, session = %session.id, "signed in");
+    let Asking { request_id, client_ip } = asking;
+    tracing::info!(%request_id, user_id = %user.id, session_id = %session.id, %client_ip, "signed in");
 
     let user = User { last_login: Some(now), ..user };
     let age = life.as_secs();

@@ -1,4 +1,7 @@
 //! `GET /health`, `/health/live`, `/health/ready`: how the daemon is, and whether new clients should come.
+//!
+//! While draining, the listeners are closed and idle connections end at once, so that a balancer meets a refused
+//! connection; who was in the middle of asking `ready` is told 503.
 
 use std::sync::atomic::Ordering;
 
@@ -6,6 +9,7 @@ use serde::Serialize;
 
 use crate::api::Services;
 use crate::http::response::Response;
+use crate::limits;
 use crate::sys::engine::Engine;
 
 /// Which question is asked.
@@ -89,9 +93,10 @@ impl Component {
 }
 
 async fn store(services: &Services) -> Component {
-    match services.store.ping().await {
-        Ok(()) => Component::ok(),
-        Err(fault) => Component::degraded(fault.to_string()),
+    match tokio::time::timeout(limits::HEALTH_PATIENCE, services.store.ping()).await {
+        Ok(Ok(())) => Component::ok(),
+        Ok(Err(fault)) => Component::degraded(fault.to_string()),
+        Err(_) => Component::degraded("the database does not answer; is its disk well?".to_owned()),
     }
 }
 

@@ -5,12 +5,14 @@ pub mod health;
 pub mod metrics;
 pub mod videos;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::auth::password::Hasher;
 use crate::auth::token::Signer;
@@ -47,6 +49,15 @@ pub struct Services {
     pub started: Instant,
     /// Whether it is about to end.
     pub is_draining: AtomicBool,
+}
+
+/// Who is asking, for the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// The id of the request.
+    pub request_id: Uuid,
+    /// Where it came from.
+    pub client_ip: IpAddr,
 }
 
 /// A page of a list (spec/API.md).

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -10,14 +9,11 @@ use crate::api::{Page, Services};
 use crate::http::media_type;
 use crate::http::reject::Reject;
 use crate::http::response::Response;
-use crate::http::target::Target;
+use crate::http::target::{self, Target};
 use crate::library::Library;
 use crate::library::index::{Sort, Video};
 use crate::limits;
 use crate::store::Timestamp;
-
-/// What may stand in a path as it is (RFC 3986 §3.3, less what shells and lists would stumble over).
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// A video as the contract shows one. What only the file's inside could tell is null, and its lists are empty.
 #[derive(Debug, Serialize)]
@@ -60,7 +56,7 @@ impl<'a> VideoView<'a> {
             tracks: [],
             renditions: [],
             subtitles: [],
-            stream_url: format!("/api/stream/video/{}", utf8_percent_encode(&path, IN_PATH)),
+            stream_url: format!("/api/stream/video/{}", target::encode_path(&path)),
             thumbnail_url: None,
             views: 0,
             progress: None,

@@ -36,6 +36,8 @@ enum Left {
     Length(u64),
     /// Chunks, up to the last one.
     Chunks,
+    /// Nobody knows: reading it failed.
+    Lost,
 }
 
 impl<'a> Incoming<'a> {
@@ -82,6 +84,7 @@ impl<'a> Incoming<'a> {
         let is_short = match self.left {
             Left::Length(length) => length <= limits::UNWANTED_BODY_BYTES_MAX as u64,
             Left::Chunks => true,
+            Left::Lost => false,
         };
         let is_read = self.left == Left::Length(0);
         // A client that waits for "100 Continue" and was answered otherwise need not send its body, so nobody knows
@@ -96,10 +99,15 @@ impl<'a> Incoming<'a> {
 
     /// Reads the rest of the body, at most `most` bytes of it.
     async fn read(&mut self, socket: &TcpStream, most: usize) -> Result<Vec<u8>, Reject> {
-        match self.left {
-            Left::Length(0) => Ok(Vec::new()),
+        // Whoever stops in the middle, by an error or because time is up, has lost the place.
+        match std::mem::replace(&mut self.left, Left::Lost) {
+            Left::Length(0) => {
+                self.left = Left::Length(0);
+                Ok(Vec::new())
+            }
             Left::Length(length) => self.read_length(socket, usize::try_from(length).unwrap_or(usize::MAX)).await,
             Left::Chunks => self.read_chunks(socket, most).await,
+            Left::Lost => Err(Reject::BodyTimeout),
         }
     }
 

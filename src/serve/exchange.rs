@@ -3,6 +3,7 @@
 //! Each line of [`Exchange::answer`] eats what the lines above it made, so their order cannot be broken, and the cheap
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use tokio::net::TcpStream;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::api;
 use crate::auth::carriers;
+use crate::auth::{Caller, Need};
 use crate::http::reject::Reject;
 use crate::http::request::{self, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
@@ -17,8 +19,9 @@ use crate::metrics::{self, Open};
 use crate::route::{self, Route};
 use crate::serve::body::Incoming;
 use crate::serve::shard::Shard;
-use crate::serve::transfer::{self, Ended, Transfer};
-use crate::stream::{self, Film, Wanted};
+use crate::serve::transfer::{self, Ended, Transfer, Turn};
+use crate::store::Timestamp;
+use crate::stream::{self, OpenVideo, Wanted};
 use crate::sys::sendfile::Follow;
 
 /// What becomes of the connection after an exchange.
@@ -36,26 +39,26 @@ pub(super) enum Next {
 }
 
 /// Answers the request whose head stands at the beginning of `pending`.
-pub(super) async fn run(shard: &Shard, socket: &TcpStream, peer: IpAddr, pending: &[u8]) -> Next {
+pub(super) async fn run(shard: &Shard, socket: &TcpStream, peer: IpAddr, pending: &[u8], turn: &mut Turn) -> Next {
     metrics::add(&shard.pump.counters.requests, 1);
     match request::parse(pending) {
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &pending[head_length..]);
-            let exchange = Exchange { shard, socket, peer, request: &request, body };
-            exchange.run(head_length).await
+            let (request_id, user_id) = (OnceCell::new(), OnceCell::new());
+            let exchange = Exchange { shard, socket, peer, request: &request, body, request_id, user_id };
+            exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
-        Ok(Parsed::Partial) => refuse(shard, socket, &Reject::HeadTooLarge).await,
-        Err(reject) => refuse(shard, socket, &reject).await,
+        Ok(Parsed::Partial) => refuse(shard, socket, peer, &Reject::HeadTooLarge).await,
+        Err(reject) => refuse(shard, socket, peer, &reject).await,
     }
 }
 
 /// Says no to a client whose request we cannot even name, and closes.
-pub(super) async fn refuse(shard: &Shard, socket: &TcpStream, reject: &Reject) -> Next {
-    metrics::add(&shard.pump.counters.rejects, 1);
-    let refusal: Response<Film> = reject.response(&Uuid::new_v4().to_string());
+pub(super) async fn refuse(shard: &Shard, socket: &TcpStream, peer: IpAddr, reject: &Reject) -> Next {
+    let refusal = refusal(shard, reject, Uuid::new_v4(), peer, "");
     let Finished { head, parts, .. } = refusal.finish(Envelope::without_request(shard.now().seconds()));
-    match send(shard, socket, &head, &parts).await {
+    match send(shard, socket, &head, &parts, &mut Turn::new()).await {
         Ok(()) => Next::Close,
         Err(_) => Next::Reset,
     }
@@ -67,60 +70,55 @@ struct Exchange<'a> {
     peer: IpAddr,
     request: &'a Request<'a>,
     body: Incoming<'a>,
+    /// Made when somebody asks for it: a film that plays needs none.
+    request_id: OnceCell<Uuid>,
+    /// Who is asking, once that is known.
+    user_id: OnceCell<Uuid>,
 }
 
 impl Exchange<'_> {
-    async fn run(mut self, head_length: usize) -> Next {
-        let answer = self.answer().await;
-        let (response, closes) = match answer {
+    async fn run(mut self, head_length: usize, turn: &mut Turn) -> Next {
+        let (response, closes) = match self.answer().await {
             Ok(response) => (response, false),
-            Err(reject) => (self.refuse(&reject), reject.closes()),
+            Err(reject) => {
+                let path = &*self.request.target.path;
+                (refusal(self.shard, &reject, self.request_id(), self.peer, path), reject.closes())
+            }
         };
         // The rest of a body nobody wanted, before the answer says whether the connection is kept.
-        let consumed = self.body.finish(self.socket).await;
-        let keeps = self.request.keep_alive && !closes && !self.shard.is_draining() && consumed.is_some();
+        let consumed = if closes { None } else { self.body.finish(self.socket).await };
+        let keeps = self.request.keep_alive && !self.shard.is_draining() && consumed.is_some();
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
         let finished = response.finish(Envelope { keep_alive: keeps, ..envelope });
-        match send(self.shard, self.socket, &finished.head, &finished.parts).await {
+        match send(self.shard, self.socket, &finished.head, &finished.parts, turn).await {
             Ok(()) => {
                 consumed.filter(|_| keeps).map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body })
             }
-            Err(ended) => self.cut(ended),
+            Err(ended) => self.cut(ended, &finished.parts),
         }
     }
 
     /// The answer as a value: no byte of it has been sent yet.
-    async fn answer(&mut self) -> Result<Response<Film>, Reject> {
-        let Exchange { shard, request, .. } = *self;
+    async fn answer(&mut self) -> Result<Response<OpenVideo>, Reject> {
+        let Exchange { shard, request, peer, .. } = *self;
         let services = &shard.state.services;
+        let (library, engine) = (&services.library, shard.pump.engine);
         let now = shard.now();
 
         let route = route::resolve(request.method, &request.target)?; // 404, 405
-        let claims = match carriers::token(request, route.carriers())? {
-            Some(token) if route.need() != crate::auth::Need::Public => {
-                Some(services.signer.verify(&token, now.seconds().unsigned_abs())?) // 401
-            }
-            Some(_) | None => None,
-        };
-        let caller = match &claims {
-            Some(claims) => Some(services.sessions.caller(claims, now).await?), // 401
-            None => None,
-        };
-        let is_loopback = self.peer.is_loopback() && !request.fields.is_forwarded;
+        let caller = self.caller(&route, now).await?; // 401
+        let is_loopback = peer.is_loopback() && !request.fields.is_forwarded;
         let grant = route.need().judge(caller, is_loopback)?; // 401, 403
 
         match route {
-            Route::StreamPath(path) => {
-                stream::answer(&services.library, shard.pump.engine, Wanted::Path(path), request, now).await
-            }
-            Route::StreamId(id) => {
-                stream::answer(&services.library, shard.pump.engine, Wanted::Id(id), request, now).await
-            }
+            Route::StreamPath(path) => stream::answer(library, engine, Wanted::Path(path), request, now).await,
+            Route::StreamId(id) => stream::answer(library, engine, Wanted::Id(id), request, now).await,
             Route::Health(probe) => Ok(api::health::answer(services, probe).await),
             Route::Metrics => api::metrics::answer(services),
             Route::Login => {
                 let body = self.body.json(request, self.socket, &shard.pump.patience).await?; // 411, 413, 415, 408
-                api::auth::login(services, &body, now).await
+                let asking = api::Asking { request_id: self.request_id(), client_ip: peer };
+                api::auth::login(services, &body, asking, now).await
             }
             Route::Me => api::auth::me(services, &grant).await,
             Route::Videos => api::videos::list(services, &request.target),
@@ -129,66 +127,106 @@ impl Exchange<'_> {
         }
     }
 
-    /// The answer to a request that is refused. The log has it under the id that the client is given.
-    fn refuse(&self, reject: &Reject) -> Response<Film> {
-        metrics::add(&self.shard.pump.counters.rejects, 1);
-        let request_id = Uuid::new_v4().to_string();
-        let (status, reason, path) = (reject.status(), reject.reason(), &*self.request.target.path);
-        if status >= 500 {
-            tracing::warn!(request_id, status, reason, path, client_ip = %self.peer, "request failed");
-        } else {
-            tracing::debug!(request_id, status, reason, path, client_ip = %self.peer, "request refused");
+    /// Who is asking, by a token that we signed and a session that lives. A route that needs nobody looks for nobody:
+    /// a health check that sends somebody else's credentials is answered all the same.
+    async fn caller(&self, route: &Route<'_>, now: Timestamp) -> Result<Option<Caller>, Reject> {
+        if route.need() == Need::Public {
+            return Ok(None);
         }
-        reject.response(&request_id)
+        let Some(token) = carriers::token(self.request, route.carriers())? else { return Ok(None) };
+        let services = &self.shard.state.services;
+        let claims = services.signer.verify(&token, now.seconds().unsigned_abs())?;
+        let caller = services.sessions.caller(&claims, now).await?;
+        let _ = self.user_id.set(caller.user_id);
+        Ok(Some(caller))
+    }
+
+    fn request_id(&self) -> Uuid {
+        *self.request_id.get_or_init(Uuid::new_v4)
     }
 
     /// Notes why a response did not reach its end.
-    fn cut(&self, ended: Ended) -> Next {
+    fn cut(&self, ended: Ended, parts: &[Part<OpenVideo>]) -> Next {
         let counters = &self.shard.pump.counters;
-        let path = &*self.request.target.path;
+        let request_id = self.request_id().to_string();
+        let user_id = self.user_id.get().map(Uuid::to_string);
+        let video_id = parts.iter().find_map(|part| match part {
+            Part::Extent { file, .. } => Some(file.id.to_string()),
+            Part::Bytes(_) => None,
+        });
+        let (path, client_ip) = (&*self.request.target.path, self.peer);
         match ended {
-            Ended::Gone => tracing::debug!(path, client_ip = %self.peer, "client went away"),
+            Ended::Gone => {
+                tracing::debug!(request_id, user_id, video_id, path, %client_ip, "client went away");
+            }
             Ended::Stalled => {
                 metrics::add(&counters.stalled, 1);
-                tracing::info!(path, client_ip = %self.peer, "client stalled");
+                tracing::info!(request_id, user_id, video_id, path, %client_ip, "client stalled");
             }
             Ended::Truncated => {
                 metrics::add(&counters.truncated, 1);
-                tracing::warn!(path, client_ip = %self.peer, "film became shorter while it was sent");
+                tracing::warn!(request_id, user_id, video_id, path, %client_ip, "film became shorter while it was sent");
             }
             Ended::Disk(error) => {
                 metrics::add(&counters.faults, 1);
-                tracing::error!(path, client_ip = %self.peer, error = %error, "film could not be read");
+                tracing::error!(request_id, user_id, video_id, path, %client_ip, %error, "film could not be read");
             }
         }
         Next::Reset
     }
 }
 
+/// The problem document of a refusal. The log has it under the id that the client is given.
+fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, client_ip: IpAddr, path: &str) -> Response<OpenVideo> {
+    metrics::add(&shard.pump.counters.rejects, 1);
+    let request_id = request_id.to_string();
+    let (status, reason) = (reject.status(), reject.reason());
+    if status >= 500 {
+        tracing::warn!(request_id, status, reason, path, %client_ip, "request failed");
+    } else {
+        tracing::debug!(request_id, status, reason, path, %client_ip, "request refused");
+    }
+    reject.response(&request_id)
+}
+
 /// Sends a head and its parts.
-async fn send(shard: &Shard, socket: &TcpStream, head: &[u8], parts: &[Part<Film>]) -> Result<(), Ended> {
+async fn send(
+    shard: &Shard,
+    socket: &TcpStream,
+    head: &[u8],
+    parts: &[Part<OpenVideo>],
+    turn: &mut Turn,
+) -> Result<(), Ended> {
     let pump = &shard.pump;
-    match parts {
-        [] => transfer::send_bytes(socket, head, Follow::Nothing, &pump.patience).await,
-        [Part::Extent { file, extent }] => {
-            let _open = Open::new(&pump.counters.open_transfers);
-            Transfer::new(file, *extent).run(socket, head, pump).await
-        }
-        parts => {
+    let [first, rest @ ..] = parts else {
+        return transfer::send_bytes(socket, head, Follow::Nothing, &pump.patience).await;
+    };
+    send_part(shard, socket, head, first, !rest.is_empty(), turn).await?;
+    for (index, part) in rest.iter().enumerate() {
+        send_part(shard, socket, &[], part, index + 1 < rest.len(), turn).await?;
+    }
+    Ok(())
+}
+
+/// Sends one part of a body, after the `head` that may stand before it.
+async fn send_part(
+    shard: &Shard,
+    socket: &TcpStream,
+    head: &[u8],
+    part: &Part<OpenVideo>,
+    has_more: bool,
+    turn: &mut Turn,
+) -> Result<(), Ended> {
+    let pump = &shard.pump;
+    match part {
+        Part::Bytes(bytes) => {
+            let follow = if has_more { Follow::Body } else { Follow::Nothing };
             transfer::send_bytes(socket, head, Follow::Body, &pump.patience).await?;
-            for (index, part) in parts.iter().enumerate() {
-                match part {
-                    Part::Bytes(bytes) => {
-                        let follow = if index + 1 < parts.len() { Follow::Body } else { Follow::Nothing };
-                        transfer::send_bytes(socket, bytes, follow, &pump.patience).await?;
-                    }
-                    Part::Extent { file, extent } => {
-                        let _open = Open::new(&pump.counters.open_transfers);
-                        Transfer::new(file, *extent).run(socket, &[], pump).await?;
-                    }
-                }
-            }
-            Ok(())
+            transfer::send_bytes(socket, bytes, follow, &pump.patience).await
+        }
+        Part::Extent { file, extent } => {
+            let _open = Open::new(&pump.counters.open_transfers);
+            Transfer::new(file, *extent).run(socket, head, turn, pump).await
         }
     }
 }

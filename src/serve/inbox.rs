@@ -86,14 +86,22 @@ impl<'a> Inbox<'a> {
         if let Ok(count) = read {
             self.end += count;
         }
-        self.rest();
+        self.skip_empty_lines();
         read
+    }
+
+    /// Empty lines before a request line mean nothing (RFC 9112 §2.2); alone they are no head that has begun.
+    fn skip_empty_lines(&mut self) {
+        while self.pending().starts_with(b"\r\n") {
+            self.start += 2;
+        }
+        self.rest();
     }
 
     /// Forgets the first `count` bytes.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
-        self.rest();
+        self.skip_empty_lines();
     }
 
     /// Gives the buffer back when there is nothing in it.

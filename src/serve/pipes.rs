@@ -8,10 +8,12 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits;
+use crate::sys::file;
 use crate::sys::sendfile::Pipe;
 
 /// The pipes and permits of one shard.
@@ -60,18 +62,30 @@ impl Pipes {
         Ok(FillPermit { _of_shard: acquire(&self.fills).await?, _of_root: of_root })
     }
 
-    /// Waits for an empty pipe.
+    /// Waits for an empty pipe, and, when the process has no descriptors left, for somebody to give some back.
     ///
     /// # Errors
-    /// EMFILE when the process has no descriptors left.
+    /// EMFILE when nobody does within half a minute.
     pub async fn borrow(&self) -> io::Result<Loan<'_>> {
         let allowed = acquire(&self.allowed).await?;
         let rested = self.at_rest.borrow_mut().pop();
         let pipe = match rested {
             Some(pipe) => pipe,
-            None => Arc::new(Pipe::new(limits::PIPE_BYTES, &self.open)?),
+            None => self.make().await?,
         };
         Ok(Loan { pipe, pipes: self, _allowed: allowed })
+    }
+
+    async fn make(&self) -> io::Result<Arc<Pipe>> {
+        let deadline = Instant::now() + limits::PIPE_RETRY_TIMEOUT;
+        loop {
+            match Pipe::new(limits::PIPE_BYTES, &self.open) {
+                Err(error) if file::is_exhaustion(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                }
+                made => return made.map(Arc::new),
+            }
+        }
     }
 }
 

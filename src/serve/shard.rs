@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::http::reject::Reject;
 use crate::limits;
@@ -33,6 +33,8 @@ pub(super) struct Shard {
     pub phase: watch::Receiver<Phase>,
     pub head_timeout: Duration,
     pub keep_alive_timeout: Duration,
+    /// Places for connections that were refused and are told so.
+    refused: Semaphore,
     /// Told whenever a connection ends.
     connection_ended: Notify,
 }
@@ -69,6 +71,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>) -> io::Result<()> 
 /// Accepts until the daemon drains; then the listener is closed with this task.
 async fn accept(shard: Rc<Shard>, listener: tokio::net::TcpListener) {
     let mut phase = shard.phase.clone();
+    let mut complained = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -85,7 +88,10 @@ async fn accept(shard: Rc<Shard>, listener: tokio::net::TcpListener) {
             Err(error) => {
                 // A client that left before it was accepted costs nothing; want of descriptors must not spin.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
-                    tracing::warn!(error = %error, "connections cannot be accepted");
+                    if complained.is_none_or(|at: Instant| at.elapsed() > limits::ACCEPT_COMPLAINT_INTERVAL) {
+                        complained = Some(Instant::now());
+                        tracing::warn!(error = %error, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
             }
@@ -123,6 +129,7 @@ impl Shard {
             phase,
             head_timeout: net.head_timeout,
             keep_alive_timeout: net.keep_alive_timeout,
+            refused: Semaphore::new(limits::REFUSED_LINGERING_MAX),
             connection_ended: Notify::new(),
             state,
         }
@@ -152,7 +159,10 @@ impl Shard {
         match self.state.connections.admit(canonical(peer.ip())) {
             Some(_seat) => connection::run(&self, &socket, peer).await,
             None => {
-                exchange::refuse(&self, &socket, &Reject::TooManyConnections).await;
+                exchange::refuse(&self, &socket, peer.ip(), &Reject::TooManyConnections).await;
+                if let Ok(_place) = self.refused.try_acquire() {
+                    connection::linger(&self, &socket).await;
+                }
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::limits;
 use crate::metrics::{self, ShardCounters};
 use crate::serve::deadline::{Patience, Progress, Verdict};
 use crate::serve::pipes::{Loan, Pipes};
-use crate::stream::Film;
+use crate::stream::OpenVideo;
 use crate::sys::engine::Engine;
 use crate::sys::file::Residency;
 use crate::sys::sendfile::{self, Follow};
@@ -54,16 +54,36 @@ pub(super) enum Ended {
     Disk(io::Error),
 }
 
-/// An extent of a film, less what has been sent.
+/// What is left of a connection's turn on its shard. Readiness of sockets costs no budget of tokio's, so a client that
+/// always has another request ready, or always takes what we send, would otherwise never let go.
+#[derive(Debug)]
+pub(super) struct Turn {
+    left: u64,
+}
+
+impl Turn {
+    pub fn new() -> Turn {
+        Turn { left: limits::TURN_BYTES }
+    }
+
+    /// Uses up `bytes` of the turn; when nothing is left, all others have theirs first.
+    pub async fn spend(&mut self, bytes: u64, engine: Engine) {
+        self.left = self.left.saturating_sub(bytes);
+        if self.left == 0 {
+            engine.turn().await;
+            self.left = limits::TURN_BYTES;
+        }
+    }
+}
+
+/// An extent of a video, less what has been sent.
 #[derive(Debug)]
 pub(super) struct Transfer<'a> {
-    film: &'a Film,
+    video: &'a OpenVideo,
     /// The next byte to send.
     offset: u64,
     /// One past the last byte.
     end: u64,
-    /// Bytes left of this turn.
-    turn: u64,
     /// No more probes: a long response that was cold once.
     is_sticky: bool,
     length: u64,
@@ -84,26 +104,19 @@ pub(super) async fn send_bytes(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 writable(socket, &mut progress, patience).await?;
             }
-            Err(error) => return Err(lost(&error)),
+            Err(error) => return Err(lost(error)),
         }
     }
     Ok(())
 }
 
 impl<'a> Transfer<'a> {
-    pub fn new(film: &'a Film, extent: Extent) -> Transfer<'a> {
-        Transfer {
-            film,
-            offset: extent.offset,
-            end: extent.end(),
-            turn: limits::TURN_BYTES,
-            is_sticky: false,
-            length: extent.length,
-        }
+    pub fn new(video: &'a OpenVideo, extent: Extent) -> Transfer<'a> {
+        Transfer { video, offset: extent.offset, end: extent.end(), is_sticky: false, length: extent.length }
     }
 
     /// Sends `head`, then the extent, all of it or as far as it goes.
-    pub async fn run(&mut self, socket: &TcpStream, head: &[u8], pump: &Pump) -> Result<(), Ended> {
+    pub async fn run(&mut self, socket: &TcpStream, head: &[u8], turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
         let mut progress = Progress::new(Instant::now());
         let mut residency = self.look();
         // The head may wait for the body only if the body follows at once.
@@ -111,8 +124,8 @@ impl<'a> Transfer<'a> {
         send_bytes(socket, head, follow, &pump.patience).await?;
         while self.offset < self.end {
             match residency {
-                Residency::Hot => self.send_hot(socket, &mut progress, pump).await?,
-                Residency::Cold => self.send_cold(socket, &mut progress, pump).await?,
+                Residency::Hot => self.send_hot(socket, &mut progress, turn, pump).await?,
+                Residency::Cold => self.send_cold(socket, &mut progress, turn, pump).await?,
             }
             residency = self.look();
         }
@@ -124,7 +137,7 @@ impl<'a> Transfer<'a> {
         if self.is_sticky {
             return Residency::Cold;
         }
-        self.film.file.residency(self.offset, self.window())
+        self.video.file.residency(self.offset, self.window())
     }
 
     /// Bytes of the next window.
@@ -133,15 +146,21 @@ impl<'a> Transfer<'a> {
     }
 
     /// Sends a window from the page cache, or the part of it for which the probe can still be believed.
-    async fn send_hot(&mut self, socket: &TcpStream, progress: &mut Progress, pump: &Pump) -> Result<(), Ended> {
+    async fn send_hot(
+        &mut self,
+        socket: &TcpStream,
+        progress: &mut Progress,
+        turn: &mut Turn,
+        pump: &Pump,
+    ) -> Result<(), Ended> {
         metrics::add(&pump.counters.hot_windows, 1);
         let window_end = self.offset + self.window();
         while self.offset < window_end {
-            let length = self.turn.min(window_end - self.offset);
-            let file = &self.film.file;
+            let length = turn.left.min(window_end - self.offset);
+            let file = &self.video.file;
             match socket.try_io(Interest::WRITABLE, || sendfile::send_file(socket, file, self.offset, length)) {
                 Ok(0) => return Err(Ended::Truncated),
-                Ok(count) => self.advance(count, pump).await,
+                Ok(count) => self.advance(count, turn, pump).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let waited_since = Instant::now();
                     writable(socket, progress, &pump.patience).await?;
@@ -150,14 +169,20 @@ impl<'a> Transfer<'a> {
                         return Ok(());
                     }
                 }
-                Err(error) => return Err(lost(&error)),
+                Err(error) => return Err(lost(error)),
             }
         }
         Ok(())
     }
 
     /// Lets the engine fetch a window into a pipe, and drains the pipe into the socket.
-    async fn send_cold(&mut self, socket: &TcpStream, progress: &mut Progress, pump: &Pump) -> Result<(), Ended> {
+    async fn send_cold(
+        &mut self,
+        socket: &TcpStream,
+        progress: &mut Progress,
+        turn: &mut Turn,
+        pump: &Pump,
+    ) -> Result<(), Ended> {
         self.is_sticky = self.length > limits::STICKY_COLD_BYTES_MIN;
         // A client that does not read must not make us read its film from the disk.
         writable(socket, progress, &pump.patience).await?;
@@ -171,7 +196,7 @@ impl<'a> Transfer<'a> {
                 Ok(0) => return Err(Ended::Disk(io::Error::from(io::ErrorKind::UnexpectedEof))),
                 Ok(count) => {
                     left -= count;
-                    self.advance(count, pump).await;
+                    self.advance(count, turn, pump).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let wait = writable(socket, progress, &pump.patience);
@@ -184,21 +209,20 @@ impl<'a> Transfer<'a> {
                         return writable(socket, progress, &pump.patience).await;
                     }
                 }
-                Err(error) => return Err(lost(&error)),
+                Err(error) => return Err(lost(error)),
             }
         }
         loan.give_back();
-        pump.engine.turn().await;
-        self.turn = limits::TURN_BYTES;
+        turn.spend(turn.left, pump.engine).await;
         Ok(())
     }
 
     /// Fills a pipe with the next window. Waits for a permit, a pipe and the disk, in this order.
     async fn fill<'p>(&self, pump: &'p Pump) -> Result<(Loan<'p>, usize), Ended> {
-        let permit = pump.pipes.permit(self.film.root).await.map_err(Ended::Disk)?;
+        let permit = pump.pipes.permit(self.video.root).await.map_err(Ended::Disk)?;
         let loan = pump.pipes.borrow().await.map_err(Ended::Disk)?;
         let length = usize::try_from(self.window()).unwrap_or(usize::MAX).min(loan.pipe.capacity());
-        let file = Arc::clone(&self.film.file);
+        let file = Arc::clone(&self.video.file);
         let filled = pump.engine.fill(file, Arc::clone(&loan.pipe), self.offset, length).await;
         drop(permit);
         match filled {
@@ -208,18 +232,11 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Notes `count` bytes as sent, and lets the others run when this turn is used up.
-    async fn advance(&mut self, count: usize, pump: &Pump) {
-        let count = count as u64;
-        metrics::add(&pump.counters.sent_bytes, count);
-        self.offset += count;
-        self.turn = self.turn.saturating_sub(count);
-        if self.turn == 0 {
-            self.turn = limits::TURN_BYTES;
-            if self.offset < self.end {
-                pump.engine.turn().await;
-            }
-        }
+    /// Notes `count` bytes as sent.
+    async fn advance(&mut self, count: usize, turn: &mut Turn, pump: &Pump) {
+        metrics::add(&pump.counters.sent_bytes, count as u64);
+        self.offset += count as u64;
+        turn.spend(count as u64, pump.engine).await;
     }
 }
 
@@ -227,7 +244,7 @@ impl<'a> Transfer<'a> {
 async fn writable(socket: &TcpStream, progress: &mut Progress, patience: &Patience) -> Result<(), Ended> {
     loop {
         if let Ok(ready) = tokio::time::timeout(patience.interval(), socket.writable()).await {
-            return ready.map_err(|error| lost(&error));
+            return ready.map_err(lost);
         }
         judge(socket, progress, patience)?;
     }
@@ -235,19 +252,14 @@ async fn writable(socket: &TcpStream, progress: &mut Progress, patience: &Patien
 
 /// Whether the peer still deserves to be waited for.
 pub(super) fn judge(socket: &TcpStream, progress: &mut Progress, patience: &Patience) -> Result<(), Ended> {
-    let seen = socket::acknowledged(socket).map_err(|error| lost(&error))?;
+    let seen = socket::acknowledged(socket).map_err(lost)?;
     match progress.judge(seen, Instant::now(), patience) {
         Verdict::Wait => Ok(()),
         Verdict::Dead | Verdict::PausedTooLong => Err(Ended::Stalled),
     }
 }
 
-/// What an error of a call that joins a file and a socket means: these are the file's, all others the socket's.
-fn lost(error: &io::Error) -> Ended {
-    match error.raw_os_error() {
-        Some(code @ (libc::EIO | libc::ENOMEM | libc::EOVERFLOW | libc::EINVAL)) => {
-            Ended::Disk(io::Error::from_raw_os_error(code))
-        }
-        _ => Ended::Gone,
-    }
+/// What an error of sending means.
+fn lost(error: io::Error) -> Ended {
+    if sendfile::is_of_the_file(&error) { Ended::Disk(error) } else { Ended::Gone }
 }

@@ -44,14 +44,14 @@ impl Engine {
     /// Runs `future` to its end on this thread, as a shard.
     ///
     /// # Errors
-    /// When the runtime's epoll or threads cannot be made.
+    /// When the ring, or the runtime's epoll or threads, cannot be made.
     pub fn block_on<F: Future>(self, future: F) -> io::Result<F::Output> {
         match self {
-            Engine::Ring => Ok(ring::block_on(future)),
+            Engine::Ring => ring::block_on(future),
             Engine::Threads => {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
-                    .max_blocking_threads(limits::FILLS_PER_SHARD_MAX)
+                    .max_blocking_threads(limits::FILLS_PER_SHARD_MAX + 2 * limits::OPENS_PER_ROOT_MAX)
                     .build()?;
                 let output = tokio::task::LocalSet::new().block_on(&runtime, future);
                 // A thread may hang on a dead disk; the process is ending and does not wait for it.
@@ -72,17 +72,27 @@ impl Engine {
     /// Opens `path` below `root`: from the kernel's caches at once, else by whoever waits for the disk.
     ///
     /// # Errors
-    /// As [`Root::open_waiting`].
+    /// As [`Root::open_waiting`]; `TimedOut` when the disk does not answer.
     pub async fn open(self, root: &Arc<Root>, path: CString) -> io::Result<OwnedFd> {
         match root.open_cached(&path) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             settled => return settled,
         }
-        let root = Arc::clone(root);
-        match self {
-            Engine::Ring => ring::open(root, path).await,
-            Engine::Threads => waiting(move || root.open_waiting(&path)).await,
-        }
+        let opening = async {
+            let permit = root.permit().await?;
+            let root = Arc::clone(root);
+            match self {
+                Engine::Ring => ring::open(root, path, permit).await,
+                Engine::Threads => {
+                    waiting(move || {
+                        let _permit = permit;
+                        root.open_waiting(&path)
+                    })
+                    .await
+                }
+            }
+        };
+        tokio::time::timeout(limits::OPEN_TIMEOUT, opening).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Fills `pipe` with at most `length` bytes of `file` at `offset`. Returns how many; 0 at the end of the file.

@@ -1,7 +1,7 @@
 //! The doors to the kernel, and the only room where `unsafe` may stand.
 //!
 //! Every public function here is safe to call with any values. What a file holds: [`ring`] the io_uring runtime and
-//! its operations, [`engine`] who waits for the disk (the ring, or threads where there is no ring), [`file`] library
+//! its operations, [`engine`] who waits for the disk (the ring, or threads where there is no ring), [`mod@file`] library
 //! roots and the files in them, [`sendfile`] the zero-copy calls and pipes, [`socket`] listeners and what TCP knows
 //! about a peer, [`process`] what belongs to the process as a whole.
 #![allow(unsafe_code)] // The one place of the crate; every block names the contract it keeps.
@@ -22,24 +22,21 @@ pub struct Fault {
     /// What was attempted, as a verb and its object: `open the library root /srv/films`.
     pub operation: String,
     /// What the kernel said.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 impl Fault {
-    /// A fault of `operation`, for which the kernel gave `source`.
-    pub fn new(operation: impl Into<String>, source: impl Into<io::Error>) -> Fault {
-        Fault { operation: operation.into(), source: source.into() }
+    /// A fault of `operation`, for which the kernel gave `cause`.
+    pub fn new(operation: impl Into<String>, cause: impl Into<io::Error>) -> Fault {
+        Fault { operation: operation.into(), cause: cause.into() }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "could not {}: {}", self.operation, self.source)
+        write!(formatter, "could not {}: {}", self.operation, self.cause)
     }
 }
 
-impl std::error::Error for Fault {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+// The cause is in the sentence, so it is not offered a second time as a source.
+impl std::error::Error for Fault {}

@@ -11,6 +11,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use io_uring::{IoUring, Probe, cqueue, opcode, types};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
@@ -44,10 +46,12 @@ pub fn probe() -> io::Result<()> {
 
 /// Runs `future` to its end on this thread, with a ring and tokio's readiness and timers.
 ///
-/// # Panics
-/// When the ring cannot be made: [`probe`] first.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    tokio_uring::builder().entries(limits::RING_ENTRIES).uring_builder(&builder()).start(future)
+/// # Errors
+/// When the ring cannot be made: EMFILE, ENOMEM, and all that [`probe`] may say.
+pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
+    let mut settings = tokio_uring::builder();
+    settings.entries(limits::RING_ENTRIES).uring_builder(&builder());
+    Ok(tokio_uring::Runtime::new(&settings)?.block_on(future))
 }
 
 /// Lets every other task of this shard run once.
@@ -74,11 +78,12 @@ pub async fn fill(file: Arc<MediaFile>, pipe: Arc<Pipe>, offset: u64, length: us
     Ok(count as usize)
 }
 
-/// Opens `path` below `root` by a kernel worker, for when its folder is not in memory.
+/// Opens `path` below `root` by a kernel worker, for when its folder is not in memory. `permit` is held until the kernel
+/// is done, also when the caller has gone.
 ///
 /// # Errors
 /// As [`Root::open_waiting`].
-pub async fn open(root: Arc<Root>, path: CString) -> io::Result<OwnedFd> {
+pub async fn open(root: Arc<Root>, path: CString, permit: OwnedSemaphorePermit) -> io::Result<OwnedFd> {
     // In a task of its own, which nobody can drop: the descriptor that arrives always finds an owner.
     let opening = tokio_uring::spawn(async move {
         let (flags, resolve) = Root::how();
@@ -86,7 +91,9 @@ pub async fn open(root: Arc<Root>, path: CString) -> io::Result<OwnedFd> {
         let directory = types::Fd(root.as_fd().as_raw_fd());
         let entry = opcode::OpenAt2::new(directory, path.as_ptr(), &raw const *how).build();
         let operation = UnsubmittedOneshot::new((root, path, how), Completion::new(), entry);
-        let descriptor = operation.submit().await?;
+        let descriptor = operation.submit().await;
+        drop(permit);
+        let descriptor = descriptor?;
         // SAFETY: OPENAT2 completed with a new descriptor that nobody else has seen (io_uring_enter(2)).
         Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
     });

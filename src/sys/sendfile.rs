@@ -45,6 +45,12 @@ pub fn send_file(socket: &impl AsFd, file: &MediaFile, offset: u64, length: u64)
     Ok(nix::sys::sendfile::sendfile64(socket, file.hot(), Some(&mut position), length)?)
 }
 
+/// Whether an error of a call that joins a file and a socket is the file's: the disk failed, or the kernel had no memory
+/// for its pages. All others are the socket's.
+pub fn is_of_the_file(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::ENOMEM | libc::EOVERFLOW | libc::EINVAL))
+}
+
 /// A pipe that carries one window of a cold file from the disk to a socket: page references, never a copy.
 #[derive(Debug)]
 pub struct Pipe {

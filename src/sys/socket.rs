@@ -14,6 +14,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use crate::limits;
 use crate::sys::Fault;
 
+/// The state of a connection that was reset, or closed by both sides (linux/tcp_states.h).
+const TCP_CLOSE: u8 = 7;
+
 /// Opens a listener on `address`. Several may share one address, each served by its own shard (SO_REUSEPORT).
 ///
 /// `congestion_control` is a name of tcp(7), or `system` for what the system chose; one that is not allowed to us is
@@ -23,6 +26,22 @@ use crate::sys::Fault;
 /// EADDRINUSE, EACCES for a low port, EADDRNOTAVAIL for an address this machine does not have.
 pub fn listen(address: SocketAddr, wanted_congestion_control: &str) -> Result<std::net::TcpListener, Fault> {
     open_listener(address, wanted_congestion_control).map_err(|error| Fault::new(format!("listen on {address}"), error))
+}
+
+/// Whether nobody listens on `address`. Port 0 is always free.
+///
+/// # Errors
+/// EADDRINUSE when somebody does, even a process of the same user that would share the port with us.
+pub fn ensure_free(address: SocketAddr) -> Result<(), Fault> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())
+    };
+    bind().map_err(|error| Fault::new(format!("listen on {address}"), error))
 }
 
 fn open_listener(address: SocketAddr, wanted_congestion_control: &str) -> io::Result<std::net::TcpListener> {
@@ -83,7 +102,7 @@ pub struct Acknowledged {
 /// Asks TCP how far the peer has come.
 ///
 /// # Errors
-/// What getsockopt(2) says.
+/// What getsockopt(2) says; `NotConnected` when the connection is over: what was queued then is nobody's any more.
 pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
@@ -102,6 +121,9 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
     }
     // SAFETY: all fields are plain integers, zeroed before the call; an older kernel leaves the newer ones zero.
     let info = unsafe { info.assume_init() };
+    if info.tcpi_state == TCP_CLOSE {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
     let mut outstanding: libc::c_int = 0;
     // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int (tcp(7)), and `outstanding` is one.
     if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut outstanding) } != 0 {
