@@ -4,6 +4,9 @@
 //! it), so reading the list is reading the architecture: what a person types, how the parts are put together, how
 //! bytes are served, what is known and remembered, the pure grammars, and the doors to the kernel.
 
+// Answers of commands go through `cli::print`, which survives a closed pipe; everything else is a log event.
+#![deny(clippy::print_stdout)]
+
 // What a person types: one file a verb (serve, user, token, config, healthcheck).
 pub mod cli;
 

@@ -38,14 +38,14 @@ pub struct Places {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read, or cannot be made.
-    #[error("could not {operation} the signing key {path}: {source}", path = path.display())]
+    #[error("could not {operation} the signing key {path}: {cause}", path = path.display())]
     File {
         /// `read` or `make`.
         operation: &'static str,
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The file is too short to be a secret.
     #[error(
@@ -76,7 +76,7 @@ impl Keys {
         }
         let path = places.state.join(STATE_FILE);
         if !path.exists() {
-            make(&path).map_err(|source| KeyError::File { operation: "make", path: path.clone(), source })?;
+            make(&path).map_err(|cause| KeyError::File { operation: "make", path: path.clone(), cause })?;
         }
         Keys::read(&path)
     }
@@ -85,7 +85,7 @@ impl Keys {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes))
-            .map_err(|source| KeyError::File { operation: "read", path: path.to_owned(), source })?;
+            .map_err(|cause| KeyError::File { operation: "read", path: path.to_owned(), cause })?;
         let without_newline = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let secret = without_newline.strip_suffix(b"\r").unwrap_or(without_newline).to_vec();
         if secret.len() < limits::JWT_KEY_BYTES_MIN {

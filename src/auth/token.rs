@@ -112,6 +112,11 @@ impl Signer {
         Ok(Signer { encoding, decoding: DecodingKey::from_secret(keys.secret()), validation, key_id })
     }
 
+    /// The name of the key, which stands in every token as `kid` and says nothing about the key.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
     /// Signs `claims`.
     ///
     /// # Errors

@@ -1,10 +1,9 @@
 //! `reelway config`: whether the configuration is right, what is in force and why, and a file to start from.
 
-use std::io::{ErrorKind, Write};
-
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::cli::print;
 use crate::config::{self, ConfigError, Loaded, Sources};
 
 /// What to do with the configuration.
@@ -67,15 +66,6 @@ fn check_json(loaded: &Result<Loaded, ConfigError>) -> String {
         Err(error) => json!({ "valid": false, "problems": error.problems(), "warnings": [], "files": [] }),
     };
     format!("{answer:#}\n")
-}
-
-/// A reader that has seen enough, as in `reelway config show | head -1`, is no failure; `println!` would panic.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 
+use crate::cli::print;
 use crate::config::Config;
 use crate::limits;
 
 /// More than any health answer has.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+pub(super) fn run(as_json: bool, config: &Config) -> anyhow::Result<()> {
     let address = config.server.addresses().first().copied().map(reachable).context("no address is configured")?;
     let answer = ask(address).with_context(|| {
         format!("no answer from http://{address}/health; is the daemon running? try: systemctl status reelway")
@@ -21,16 +22,22 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("{address} did not answer in HTTP"))?;
     let health: Value = serde_json::from_str(body).with_context(|| format!("{address} is not a reelway: {head}"))?;
     let status = health["status"].as_str().unwrap_or("unknown");
-    println!("{status}");
-    if let Some(components) = health["components"].as_object() {
-        for (name, component) in components.iter().filter(|(_, component)| component["status"] != "ok") {
-            println!("{name}: {}", component["detail"].as_str().unwrap_or("not well"));
-        }
-    }
+    print(&if as_json { format!("{health:#}\n") } else { sentence(status, &health) })?;
     match status {
         "ok" | "degraded" => Ok(()),
         _ => bail!("the daemon is {status}"),
     }
+}
+
+/// The status, and a line for each part that is not well.
+fn sentence(status: &str, health: &Value) -> String {
+    let mut text = format!("{status}\n");
+    for (name, component) in health["components"].as_object().into_iter().flatten() {
+        if component["status"] != "ok" {
+            text += &format!("{name}: {}\n", component["detail"].as_str().unwrap_or("not well"));
+        }
+    }
+    text
 }
 
 /// An address that listens on all interfaces is reached on this machine's own.

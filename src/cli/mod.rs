@@ -9,9 +9,11 @@ mod state;
 mod token;
 mod user;
 
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Loaded, Sources};
@@ -47,7 +49,11 @@ enum Verb {
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Ask the running daemon how it is; fails when it does not answer
-    Healthcheck,
+    Healthcheck {
+        /// Print the daemon's answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the verb of this process's arguments.
@@ -73,7 +79,19 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
         Verb::User(verb) => user::run(verb, &load(&sources(Vec::new()))?.config),
         Verb::Token(verb) => token::run(verb, &load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
-        Verb::Healthcheck => healthcheck::run(&load(&sources(Vec::new()))?.config),
+        Verb::Healthcheck { json } => healthcheck::run(json, &load(&sources(Vec::new()))?.config),
+    }
+}
+
+/// Prints an answer to standard output. A reader that has seen enough (`| head`) is no failure.
+///
+/// # Errors
+/// When it cannot be written: a full disk.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("could not write the answer"),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::api;
 use crate::auth::keys::Keys;
 use crate::auth::token::Signer;
-use crate::cli::state;
+use crate::cli::{print, state};
 use crate::config::{self, Config};
 use crate::daemon::{self, block_on};
 use crate::limits;
@@ -31,7 +31,7 @@ pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: &Config)
         bail!("--expires is more than nothing and at most {} hours", limits::TOKEN_LIFE.as_secs() / 3600);
     }
     let store = state::open(config)?;
-    let signer = Signer::new(&Keys::find(&daemon::key_places(config))?)?;
+    let signer = signer(config)?;
     let now = state::now();
     let (user, _) = block_on(store.user_by_name(&name))?
         .with_context(|| format!("there is no user '{name}'; `reelway user list` shows who there is"))?;
@@ -43,9 +43,21 @@ pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: &Config)
     let token = signer.sign(&api::auth::claims(&session, &user, now))?;
     if json {
         let view = json!({"token": token, "expiresAt": session.expires_at, "sessionId": session.id});
-        println!("{view:#}");
+        print(&format!("{view:#}\n"))
     } else {
-        println!("{token}");
+        print(&format!("{token}\n"))
     }
-    Ok(())
+}
+
+/// The signer of this state, if its key is the one that the daemon signs with.
+fn signer(config: &Config) -> anyhow::Result<Signer> {
+    let signer = Signer::new(&Keys::find(&daemon::key_places(config))?)?;
+    match std::fs::read_to_string(daemon::key_id_file(config)) {
+        Ok(daemons) if daemons != signer.key_id() => bail!(
+            "the daemon signs with another key than this command finds, so the token would be worth nothing; \
+             is its key a credential? then sign in over HTTP, or run this with the same CREDENTIALS_DIRECTORY"
+        ),
+        // No daemon has run on this state yet, so it will find the key that we found.
+        Ok(_) | Err(_) => Ok(signer),
+    }
 }

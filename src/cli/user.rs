@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::auth::password;
-use crate::cli::state;
+use crate::cli::{print, state};
 use crate::config::Config;
 use crate::daemon::block_on;
 use crate::store::{NewUser, Role, User};
@@ -56,29 +56,29 @@ pub(super) fn run(verb: UserVerb, config: &Config) -> anyhow::Result<()> {
             };
             let new = NewUser { id: Uuid::new_v4(), username: name, email, role, password_hash };
             let user = block_on(state::open(config)?.user_add(new, state::now()))?;
-            print(&[user], json, |user| println!("added {} {}", word(user.role), user.username))
+            print(&match json {
+                true => format!("{:#}\n", json!(user)),
+                false => format!("added {} {}\n", word(user.role), user.username),
+            })
         }
         UserVerb::List { json } => {
             let users = block_on(state::open(config)?.users())?;
-            if !json {
-                println!("{:<24} {:<6} {:<9} LAST LOGIN", "NAME", "ROLE", "ACTIVE");
-            }
-            print(&users, json, |user| {
-                let last_login = user.last_login.map_or("never".to_owned(), |time| time.to_rfc3339());
-                let active = if user.is_active { "yes" } else { "no" };
-                println!("{:<24} {:<6} {active:<9} {last_login}", user.username, word(user.role));
+            print(&match json {
+                true => format!("{:#}\n", json!({"items": users, "next": null})),
+                false => table(&users),
             })
         }
     }
 }
 
-fn print(users: &[User], as_json: bool, line: impl Fn(&User)) -> anyhow::Result<()> {
-    if as_json {
-        println!("{:#}", json!({"items": users, "next": null}));
-    } else {
-        users.iter().for_each(line);
+fn table(users: &[User]) -> String {
+    let mut table = format!("{:<24} {:<6} {:<7} LAST LOGIN\n", "NAME", "ROLE", "ACTIVE");
+    for user in users {
+        let last_login = user.last_login.map_or("never".to_owned(), |time| time.to_rfc3339());
+        let active = if user.is_active { "yes" } else { "no" };
+        table += &format!("{:<24} {:<6} {active:<7} {last_login}\n", user.username, word(user.role));
     }
-    Ok(())
+    table
 }
 
 fn word(role: Role) -> &'static str {

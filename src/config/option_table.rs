@@ -261,10 +261,20 @@ pub(super) const OPTIONS: &[Row] = &[
     row("log.level", Kind::OneOf(LOG_LEVELS), r#""info""#, "The least important events that are written."),
     row("directories.state", Kind::Path, r#""/var/lib/reelway""#, "Accounts, the signing key, and the lock.")
         .variable("STATE_DIRECTORY", Form::FirstPath),
-    row("directories.cache", Kind::Path, r#""/var/cache/reelway""#, "What can be made again.")
-        .variable("CACHE_DIRECTORY", Form::FirstPath),
-    row("directories.runtime", Kind::Path, r#""/run/reelway""#, "The socket through which the command line talks.")
-        .variable("RUNTIME_DIRECTORY", Form::FirstPath),
+    row(
+        "directories.cache",
+        Kind::Path,
+        r#""/var/cache/reelway""#,
+        "What can be made again. Accepted now; takes effect when there is such a thing.",
+    )
+    .variable("CACHE_DIRECTORY", Form::FirstPath),
+    row(
+        "directories.runtime",
+        Kind::Path,
+        r#""/run/reelway""#,
+        "For the socket through which the command line will talk. Accepted now; takes effect when there is one.",
+    )
+    .variable("RUNTIME_DIRECTORY", Form::FirstPath),
     row("directories.credentials", Kind::Path, "", "Secrets that systemd hands over (LoadCredential=).")
         .example(r#""/run/credentials/reelway.service""#)
         .variable("CREDENTIALS_DIRECTORY", Form::FirstPath),

@@ -6,12 +6,13 @@
 mod signals;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::Services;
 use crate::auth::keys::{Keys, Places};
@@ -25,8 +26,9 @@ use crate::serve::{Phase, State, shard};
 use crate::session::Table;
 use crate::store::{Store, Timestamp};
 use crate::sys::engine::Engine;
-use crate::sys::process::{self, StateLock};
+use crate::sys::process::{self, FileLock};
 use crate::sys::{Fault, socket};
+use signals::Either;
 
 /// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
 #[derive(Debug, thiserror::Error)]
@@ -58,18 +60,26 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     raise_descriptor_limit();
 
     let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
-    let _lock = lock_state(&config)?;
     let shards = config.server.shard_count();
     let listeners = Listeners::open(&config, shards)?;
+    let _lock = lock_state(&config)?;
     let services = services(config, shards)?;
     let store = services.store.clone();
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
-    let shards = start_shards(&state, listeners, &phases)?;
+    let (shards, mut failures) = start_shards(&state, listeners, &phases)?;
     start_scan(&state)?;
 
-    let asked = signals.wait();
-    tracing::info!(signal = asked, "draining");
+    let failure = match signals.wait(failures.recv()) {
+        Either::Signal(name) => {
+            tracing::info!(signal = name, "draining");
+            None
+        }
+        Either::Other(failure) => {
+            // A daemon that listens and does not answer is worse than one that is started again.
+            Some(failure.unwrap_or_else(|| StartError::Other("all shards have ended".to_owned())))
+        }
+    };
     state.services.is_draining.store(true, Ordering::Relaxed);
     let drain_timeout = state.services.config.server.drain_timeout;
     let _ = phase.send(Phase::Draining);
@@ -78,7 +88,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     join(shards);
     store.close();
     tracing::info!(drained = is_drained, "stopped");
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 /// A panic is a bug of ours: it goes to the log with its place, and its task ends alone.
@@ -98,11 +108,15 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn lock_state(config: &Config) -> Result<StateLock, StartError> {
+fn lock_state(config: &Config) -> Result<FileLock, StartError> {
     let state = &config.directories.state;
     std::fs::create_dir_all(state)
         .map_err(|error| Fault::new(format!("make the state directory {}", state.display()), error))?;
-    StateLock::take(&state.join("lock"))?.ok_or_else(|| {
+    // Run by root, for a port that only root may open: from here on nothing needs root, and a file of root's would be
+    // one that the service and the command line cannot open.
+    process::become_owner_of(state)
+        .map_err(|error| Fault::new(format!("become the owner of {}", state.display()), error))?;
+    FileLock::take(&state.join("lock"))?.ok_or_else(|| {
         StartError::Other(format!(
             "another reelway already uses the state in {}; stop it, or set STATE_DIRECTORY to another folder",
             state.display()
@@ -114,6 +128,7 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     let store = Store::open(&config.directories.database_file())?;
     let keys = Keys::find(&key_places(&config))?;
     let signer = Signer::new(&keys).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
+    note_key_id(&config, &signer)?;
     let roots = config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()));
     let library = Arc::new(Library::open(roots, &config.video.supported_formats));
     if config.library.roots.is_empty() {
@@ -143,6 +158,18 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     })
 }
 
+/// Notes in the state which key this daemon signs with, so that a command run without the daemon's credentials finds out
+/// that its own key would make tokens which are worth nothing.
+fn note_key_id(config: &Config, signer: &Signer) -> Result<(), Fault> {
+    let path = key_id_file(config);
+    std::fs::write(&path, signer.key_id()).map_err(|error| Fault::new(format!("write {}", path.display()), error))
+}
+
+/// Where the daemon notes the name of its key.
+pub(crate) fn key_id_file(config: &Config) -> PathBuf {
+    config.directories.state.join("jwt.kid")
+}
+
 /// Where the signing key of this configuration may be.
 pub(crate) fn key_places(config: &Config) -> Places {
     Places {
@@ -164,8 +191,10 @@ impl Listeners {
                 // Port 0 lets the kernel choose once; what follows shares its choice.
                 address.set_port(chosen_port.unwrap_or(0));
             }
-            for listeners in &mut by_shard {
-                match socket::listen(address, &config.net.congestion_control) {
+            for (shard, listeners) in by_shard.iter_mut().enumerate() {
+                // SO_REUSEPORT would let a second daemon of the same user take half of our connections, or we of its.
+                let is_free = if shard == 0 { socket::ensure_free(address) } else { Ok(()) };
+                match is_free.and_then(|()| socket::listen(address, &config.net.congestion_control)) {
                     Ok(listener) => {
                         address = listener.local_addr().map_err(|error| Fault::new("read an address", error))?;
                         listeners.push(listener);
@@ -192,19 +221,26 @@ fn start_shards(
     state: &Arc<State>,
     listeners: Listeners,
     phases: &watch::Receiver<Phase>,
-) -> Result<Vec<JoinHandle<()>>, Fault> {
+) -> Result<(Vec<JoinHandle<()>>, mpsc::UnboundedReceiver<StartError>), Fault> {
+    // One message a shard at most.
+    let (failed, failures) = mpsc::unbounded_channel();
     let start = |(number, listeners): (usize, Vec<TcpListener>)| {
-        let (state, phases) = (Arc::clone(state), phases.clone());
+        let (state, phases, failed) = (Arc::clone(state), phases.clone(), failed.clone());
         std::thread::Builder::new()
             .name(format!("shard {number}"))
             .spawn(move || {
-                if let Err(error) = shard::run(number, state, listeners, phases) {
-                    tracing::error!(shard = number, error = %error, "shard failed");
-                }
+                let run = std::panic::AssertUnwindSafe(|| shard::run(number, state, listeners, phases));
+                let failure = match std::panic::catch_unwind(run) {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => Fault::new(format!("run shard {number}"), error).into(),
+                    Err(_) => StartError::Other(format!("shard {number} panicked; the log says where")),
+                };
+                let _ = failed.send(failure);
             })
             .map_err(|error| Fault::new("start a shard", error))
     };
-    listeners.0.into_iter().enumerate().map(start).collect()
+    let shards = listeners.0.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
+    Ok((shards, failures))
 }
 
 /// Scans the library on a thread of its own; it walks folders and waits for disks.

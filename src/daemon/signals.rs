@@ -14,6 +14,14 @@ pub(super) struct Signals {
     sources: Sources,
 }
 
+/// What was waited for.
+pub(super) enum Either<T> {
+    /// A signal, by its name.
+    Signal(&'static str),
+    /// The other thing.
+    Other(T),
+}
+
 struct Sources {
     terminate: Signal,
     interrupt: Signal,
@@ -33,9 +41,14 @@ impl Signals {
         Ok(Signals { runtime, sources })
     }
 
-    /// Waits for a signal and returns its name.
-    pub fn wait(&mut self) -> &'static str {
-        self.runtime.block_on(self.sources.next())
+    /// Waits for a signal, or for `other`, whichever comes first.
+    pub fn wait<T>(&mut self, other: impl Future<Output = T>) -> Either<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                name = self.sources.next() => Either::Signal(name),
+                other = other => Either::Other(other),
+            }
+        })
     }
 
     /// Waits for as long as `is_busy`, at most for `limit`, or until the next signal. Returns whether it was not cut.

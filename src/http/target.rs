@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use percent_encoding::percent_decode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use smallvec::SmallVec;
 
 use super::reject::Reject;
@@ -168,6 +168,14 @@ fn decode_form(raw: &str) -> Cow<'_, str> {
 
 fn invalid(why: &'static str) -> Reject {
     Reject::TargetInvalid { why }
+}
+
+/// What may stand in a path as it is (RFC 3986 §3.3, less what shells and playlists would stumble over).
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A path as it stands in a URL: what [`Target`] decodes to `path` again.
+pub fn encode_path(path: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(path, IN_PATH)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct Candidate<'a> {
 pub struct ScanState {
     /// Whether the first scan has been finished.
     pub is_scanned: bool,
-    /// Names of roots that are not there.
+    /// Names of roots that are not there, or cannot be read.
     pub missing_roots: Vec<String>,
     /// Files and folders that could not be read, or were left out.
     pub skipped: usize,
@@ -84,8 +84,8 @@ impl Library {
                 LibraryRoot { name, path, directory }
             })
             .collect();
-        let missing_roots: Vec<String> =
-            roots.iter().filter(|root| root.directory.is_none()).map(|root| root.name.clone()).collect();
+        let missing = roots.iter().filter(|root| root.directory.is_none());
+        let missing_roots = missing.map(|root| root.name.clone()).collect();
         Library {
             roots,
             formats: formats.iter().map(|format| format.to_ascii_lowercase()).collect(),
@@ -133,8 +133,9 @@ impl Library {
         self.candidate(video.root, &video.path)
     }
 
-    fn available_names(&self) -> Vec<String> {
-        self.roots.iter().filter(|root| root.directory.is_some()).map(|root| root.name.clone()).collect()
+    fn names(&self, is_wanted: impl Fn(usize, &LibraryRoot) -> bool) -> Vec<String> {
+        let wanted = self.roots.iter().enumerate().filter(|(number, root)| is_wanted(*number, root));
+        wanted.map(|(_, root)| root.name.clone()).collect()
     }
 
     fn candidate<'a>(&'a self, root: usize, path: &'a str) -> Option<Candidate<'a>> {
@@ -148,8 +149,12 @@ impl Library {
     /// files' own times.
     pub async fn scan(&self, store: &Store, now: Timestamp) {
         let mut found = scan::walk(self);
-        let mut state = ScanState { is_scanned: true, skipped: found.skipped, ..ScanState::clone(&self.scan_state()) };
-        match store.videos_sync(self.available_names(), found.rows(self), now).await {
+        let missing_roots =
+            self.names(|number, root| root.directory.is_none() || found.unreadable_roots.contains(&number));
+        let whole_roots =
+            self.names(|number, root| !missing_roots.contains(&root.name) && !found.partial_roots.contains(&number));
+        let mut state = ScanState { is_scanned: true, missing_roots, skipped: found.skipped, store_fault: None };
+        match store.videos_sync(whole_roots, found.rows(self), now).await {
             Ok(first_seen) => found.remember(&first_seen),
             Err(fault) => {
                 tracing::error!(error = %fault, "library could not be written to the store");
@@ -166,8 +171,7 @@ impl Library {
 
 /// The id of the video at `path` below the root of this name.
 pub fn video_id(root_name: &str, path: &[u8]) -> Uuid {
-    let mut name = Vec::with_capacity(root_name.len() + 1 + path.len());
-    name.extend_from_slice(root_name.as_bytes());
+    let mut name = SmallVec::<[u8; 512]>::from_slice(root_name.as_bytes());
     name.push(b'/');
     name.extend_from_slice(path);
     Uuid::new_v5(&NAMESPACE, &name)

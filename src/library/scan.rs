@@ -19,6 +19,10 @@ use crate::store::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub videos: Vec<Video>,
+    /// Roots that cannot be read, 0-based: their films are not gone, they are out of reach.
+    pub unreadable_roots: Vec<usize>,
+    /// Roots of which some folder could not be read: what was not found there is not gone either.
+    pub partial_roots: Vec<usize>,
     /// Entries that could not be read, whose names are not UTF-8, or that came after the last one there is room for.
     pub skipped: usize,
 }
@@ -26,8 +30,12 @@ pub(super) struct Found {
 /// Walks all roots of `library`.
 pub(super) fn walk(library: &Library) -> Found {
     let mut found = Found::default();
-    for (number, root) in library.roots().iter().enumerate() {
-        if root.directory.is_some() {
+    for (number, root) in library.roots().iter().enumerate().filter(|(_, root)| root.directory.is_some()) {
+        if let Err(error) = std::fs::read_dir(&root.path) {
+            let (name, path) = (&root.name, root.path.display());
+            tracing::warn!(root = name, %path, %error, "library root cannot be read; may the service user enter it?");
+            found.unreadable_roots.push(number);
+        } else {
             walk_folder(library, number, &root.path, "", 0, &mut found);
         }
     }
@@ -38,7 +46,11 @@ fn walk_folder(library: &Library, root: usize, folder: &Path, below: &str, depth
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) if depth <= limits::FOLDER_DEPTH_MAX => entries,
         Ok(_) => return found.skip(folder, &"too many folders below one another"),
-        Err(error) => return found.skip(folder, &error),
+        Err(error) => {
+            tracing::warn!(path = %folder.display(), %error, "folder of the library cannot be read");
+            found.partial_roots.push(root);
+            return found.skip(folder, &error);
+        }
     };
     for entry in entries {
         let entry = match entry {

@@ -66,11 +66,6 @@ impl Table {
         self.slab.enter(live, now);
         Ok(caller)
     }
-
-    /// How many sessions are in use, and how many can be.
-    pub fn occupancy(&self) -> (usize, usize) {
-        (self.slab.len(), self.slab.capacity())
-    }
 }
 
 fn live(session: &Session, user: &User) -> Arc<Live> {
