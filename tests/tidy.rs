@@ -15,6 +15,12 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
     ("figment", &["config/"]),
     ("getrandom", &["auth/keys.rs"]),
+    ("libc", &["sys/"]),
+    ("percent_encoding", &["http/"]),
+    ("serde_json", &["api/", "cli/", "config/", "http/", "log.rs", "store/columns.rs"]),
+    ("thiserror", &["auth/", "daemon/", "http/", "store/"]),
+    ("time", &["log.rs", "store/timestamp.rs"]),
+    ("tokio", &["daemon/", "serve/", "api/health.rs", "auth/password.rs", "store/", "sys/"]),
     ("httparse", &["http/request.rs", "http/request/"]),
     ("httpdate", &["http/date.rs"]),
     ("io_uring", &["sys/ring.rs"]),
@@ -30,6 +36,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tracing_appender", &["log.rs"]),
     ("tracing_subscriber", &["log.rs"]),
 ];
+
+/// Dependencies that are words of the language rather than rooms of their own: any file may use them.
+const EVERYWHERE: &[&str] = &["serde", "smallvec", "tracing", "uuid"];
 
 /// Lines of a file, tests in the same file included.
 const LINES_MAX: usize = 600;
@@ -88,6 +97,22 @@ fn is_test_file(file: &str) -> bool {
     file.ends_with("/tests.rs") || file.contains("/tests/")
 }
 
+/// The code of a file with each `use` declaration on one line, at the number of its first line.
+fn statements(text: &str) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut is_open = false;
+    for (number, line) in code(text) {
+        match found.last_mut().filter(|_| is_open) {
+            Some((_, statement)) => statement.push_str(line.trim()),
+            None => found.push((number, line.to_owned())),
+        }
+        let statement = found.last().map_or("", |(_, statement)| statement).trim_start();
+        let declares = statement.starts_with("use ") || statement.starts_with("pub use ");
+        is_open = declares && !statement.ends_with(';');
+    }
+    found
+}
+
 /// Every name that follows `prefix` in `line`: `crate::a` and `crate::{a, b::c}` give `a` and `a`, `b`.
 fn names_after(line: &str, prefix: &str) -> Vec<String> {
     let mut names = Vec::new();
@@ -126,7 +151,8 @@ fn imports_point_down_the_page() {
         let here = room(&file);
         let Some(own_place) = place(here) else { continue };
         let depth = file.matches('/').count() + usize::from(!file.ends_with("/mod.rs"));
-        for (number, line) in code(&text) {
+        for (number, line) in statements(&text) {
+            let line = line.as_str();
             let mut named = names_after(line, "crate::");
             // `super::` leaves the room when there are as many as the file is deep.
             named.extend(names_after(line, &"super::".repeat(depth.max(1))).into_iter().filter(|name| {
@@ -151,7 +177,8 @@ fn imports_point_down_the_page() {
 fn each_dependency_has_one_door() {
     let mut broken = Vec::new();
     for (file, text) in sources() {
-        for (number, line) in code(&text).filter(|_| !is_test_file(&file)) {
+        for (number, line) in statements(&text).into_iter().filter(|_| !is_test_file(&file)) {
+            let line = line.as_str();
             for (dependency, doors) in DOORS {
                 let is_named = names_after(line, "use ").iter().any(|name| name == dependency)
                     || line.match_indices(&format!("{dependency}::")).any(|(position, _)| {
@@ -170,6 +197,18 @@ fn each_dependency_has_one_door() {
         }
     }
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn every_dependency_has_a_row() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
+    for line in dependencies.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, _)) = line.split_once(" = ") else { continue };
+        let name = name.replace('-', "_");
+        let has_row = DOORS.iter().any(|(dependency, _)| *dependency == name) || EVERYWHERE.contains(&name.as_str());
+        assert!(has_row, "{name}: say in DOORS which file is its door");
+    }
 }
 
 #[test]
@@ -218,4 +257,7 @@ fn the_laws_find_what_they_look_for() {
     assert!(rooms().len() > 10, "lib.rs lists the rooms, one `pub mod` a line");
     let code: Vec<_> = code("use a;\n// use b;\nmod tests {\nuse c;").collect();
     assert_eq!(code, [(1, "use a;")]);
+    let statements = statements("use crate::{\n    api,\n    http,\n};\nfn f() {}");
+    assert_eq!(statements, [(1, "use crate::{api,http,};".to_owned()), (5, "fn f() {}".to_owned())]);
+    assert_eq!(names_after(&statements[0].1, "crate::"), ["api", "http"]);
 }

@@ -297,15 +297,9 @@ fn expect_slow(received: u64, elapsed: Duration) {
     assert!((received as f64) < most, "{received} cold bytes in {elapsed:?}: the disk was not slow");
 }
 
-/// A throttled group, or none with a printed reason.
+/// A disk as slow as these tests need it, where the machine can do that.
 fn slow_disk(films: &ColdFilms) -> Option<SlowDisk> {
-    match SlowDisk::new(&films.folder, SLOW_BYTES_PER_SECOND) {
-        Ok(disk) => Some(disk),
-        Err(reason) => {
-            println!("left out, because this machine cannot slow its disk down: {reason}");
-            None
-        }
-    }
+    SlowDisk::if_possible(&films.folder, SLOW_BYTES_PER_SECOND)
 }
 
 /// Goal: the structural proof: while the disk is slow, no call of a thread that serves sockets waits for it.

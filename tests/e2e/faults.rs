@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Home};
-use crate::support::films::{COLD_FILM_BYTES, COLD_FILMS, ColdFilms, MIB, Pattern, url_path};
+use crate::support::films::{
+    self, BIG_FILM, BIG_FILM_BYTES, COLD_FILM_BYTES, COLD_FILMS, ColdFilms, MIB, Pattern, url_path,
+};
 use crate::support::{PATIENCE, eventually, page_cache, scratch};
 
 const FILM: &str = "film.mp4";
@@ -190,6 +192,36 @@ fn players_that_crash_at_once_leave_nothing_behind() {
     let mut client = Client::connect(daemon.address);
     daemon.ask_film(&mut client, &ColdFilms::name(0), None);
     client.expect(Pattern::of(&ColdFilms::name(0)), 0, COLD_FILM_BYTES);
+}
+
+/// Goal: viewers who all jump to and fro at once, each jump a connection that is reset in the middle, get the right bytes
+/// every time and leave nothing behind.
+#[test]
+fn a_storm_of_seeks_leaves_nothing_behind() {
+    const VIEWERS: u64 = 10;
+    const SEEKS: u64 = 300;
+    const PIECE_BYTES: u64 = 64 * 1024;
+    let daemon = Home::new(&films::folder()).start();
+    let before = daemon.holdings_at_rest();
+    std::thread::scope(|scope| {
+        for viewer in 0..VIEWERS {
+            let daemon = &daemon;
+            scope.spawn(move || {
+                for seek in 0..SEEKS {
+                    // A prime walks all over the film; half of a long rest is never read.
+                    let first = (viewer * SEEKS + seek) * 7_654_321 % (BIG_FILM_BYTES - PIECE_BYTES);
+                    let mut client = Client::connect(daemon.address);
+                    daemon.ask_film(&mut client, BIG_FILM, Some(&format!("bytes={first}-")));
+                    client.expect(Pattern::of(BIG_FILM), first, PIECE_BYTES);
+                    client.reset();
+                }
+            });
+        }
+    });
+    daemon.expect_holdings(&before);
+    let after = daemon.ledger();
+    assert!(after.sum("reelway_requests_total") >= VIEWERS * SEEKS);
+    assert_eq!((after.sum("reelway_panics_total"), after.sum("reelway_faults_total")), (0, 0));
 }
 
 /// Goal: who reads byte by byte gets every byte, and so does who then reads on quickly.

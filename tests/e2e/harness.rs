@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::films::{self, COLD_FILM_BYTES, ColdFilms, MIB, Pattern};
 use crate::support::trace::Trace;
 use crate::support::without_ring::WithoutRing;
-use crate::support::{page_cache, program, run, scratch};
+use crate::support::{page_cache, program, run, scratch, slow_disk};
 
 /// Goal: one foreign byte is found wherever it lies, and equal bytes pass.
 #[test]
@@ -33,6 +33,15 @@ fn an_evicted_film_is_cold_and_a_read_one_is_hot() {
     assert!(page_cache::is_hot_at(&film, 33 * MIB));
     page_cache::make_cold(&film);
     assert!(!page_cache::is_hot_at(&film, COLD_FILM_BYTES - 1));
+}
+
+/// Goal: a test that this machine cannot run is left out on a developer's machine, and a failure that says why in CI.
+#[test]
+fn what_cannot_be_run_is_a_failure_in_ci() {
+    slow_disk::leave_out("no cgroups", false);
+    let failure = std::panic::catch_unwind(|| slow_disk::leave_out("no cgroups", true)).unwrap_err();
+    let sentence = failure.downcast_ref::<String>().map(String::as_str).unwrap_or_default();
+    assert!(sentence.contains("CI") && sentence.contains("no cgroups"), "{sentence}");
 }
 
 /// Goal: the fallback tests rest on this; io_uring_setup fails with EPERM, and other calls still work.

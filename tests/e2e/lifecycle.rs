@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, request};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
 use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, MIB, Pattern};
 use crate::support::{PATIENCE, eventually, program, run};
@@ -36,6 +36,36 @@ fn sigterm_drains_and_ends_with_zero() {
     viewer.expect(Pattern::of(BIG_FILM), MIB, BIG_FILM_BYTES - MIB);
     viewer.expect_closed();
     drop(viewer);
+    assert_eq!(daemon.wait(PATIENCE), Some(0));
+}
+
+/// Goal: a client that had begun to ask when the drain began is answered: not ready, draining, and come back later; then
+/// its connection ends. Who only held a connection open is sent away at once, though a film still runs.
+#[test]
+fn a_draining_daemon_says_so_and_keeps_nobody() {
+    let mut daemon = Home::new(&films::folder()).start();
+    let mut idle = Client::connect(daemon.address);
+    assert_eq!(idle.fetch("GET", "/health/ready", &[]).head.status, 200);
+    let mut asking = Client::connect(daemon.address);
+    let (begun, rest) = ("GET /health/ready HTTP/1.1\r\nHost: a\r\nX-Unfi", "nished: no\r\n\r\n");
+    // Behind a whole request, so that its answer proves that the half one has been read too.
+    asking.send(request("GET", "/health/ready", &[]) + begun);
+    assert_eq!(asking.answer("GET").head.status, 200);
+    let mut viewer = viewer_of(&daemon);
+    daemon.signal(Signal::TERM);
+    wait_until_refused(&daemon);
+    let start = Instant::now();
+    idle.expect_closed();
+    assert!(start.elapsed() < Duration::from_secs(5), "an idle connection was kept for {:?}", start.elapsed());
+    asking.send(rest);
+    let answer = asking.answer("GET");
+    assert_eq!((answer.head.status, answer.json()["status"].as_str()), (503, Some("draining")));
+    assert_eq!(answer.head.field("connection"), Some("close"));
+    assert!(answer.head.field("retry-after").is_some(), "no Retry-After in {:?}", answer.head);
+    asking.expect_closed();
+    viewer.expect(Pattern::of(BIG_FILM), MIB, BIG_FILM_BYTES - MIB);
+    viewer.expect_closed();
+    drop((asking, viewer));
     assert_eq!(daemon.wait(PATIENCE), Some(0));
 }
 

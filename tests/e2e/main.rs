@@ -1,7 +1,8 @@
 //! The real binary and real clients: what somebody with curl, mpv, VLC or a TV meets, and what the kernel sees.
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
-//! Reading order: contract (the wire), players, cold (the data path), fallback, faults, lifecycle, command_line.
+//! Reading order: contract, messages (the wire), routes, shapes, tokens (the API), players, cold (the data path), fallback,
+//! faults, timeouts, admission, lifecycle, command_line; harness tests the tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod cold;
 mod command_line;
 mod contract;
@@ -19,5 +21,9 @@ mod fallback;
 mod faults;
 mod harness;
 mod lifecycle;
+mod messages;
 mod players;
+mod routes;
+mod shapes;
+mod timeouts;
 mod tokens;

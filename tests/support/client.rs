@@ -3,10 +3,10 @@
 //! No library: a library would repair, retry or pool what these tests want to see. Every read has a deadline.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use serde_json::Value;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
 use super::PATIENCE;
 use super::films::Pattern;
@@ -96,6 +96,14 @@ impl Client {
         Client::over(socket.into())
     }
 
+    /// Connects from another address of this machine: all of 127.0.0.0/8 is ours.
+    pub fn connect_from(local: IpAddr, address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(local, 0).into()).unwrap();
+        socket.connect_timeout(&address.into(), PATIENCE).unwrap();
+        Client::over(socket.into())
+    }
+
     fn over(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -116,6 +124,15 @@ impl Client {
     /// Reads one head.
     pub fn head(&mut self) -> Head {
         self.try_head().unwrap()
+    }
+
+    /// Whether something has come that was not read yet. Does not wait.
+    pub fn has_answer(&self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let seen = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        !self.stream.buffer().is_empty() || seen.is_ok_and(|count| count > 0)
     }
 
     /// Reads one head, or the error that ended the connection before it was whole.
@@ -153,6 +170,21 @@ impl Client {
     /// Asks, and reads the whole answer.
     pub fn fetch(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.ask(method, path, fields);
+        self.answer(method)
+    }
+
+    /// Asks with a JSON body, and reads the whole answer.
+    pub fn fetch_json(&mut self, method: &str, path: &str, fields: &[(&str, &str)], value: &Value) -> Answer {
+        let body = value.to_string();
+        let length = body.len().to_string();
+        let mut all = vec![("Content-Type", "application/json"), ("Content-Length", length.as_str())];
+        all.extend_from_slice(fields);
+        self.send(request(method, path, &all) + &body);
+        self.answer(method)
+    }
+
+    /// Reads the whole answer to a request that was sent.
+    pub fn answer(&mut self, method: &str) -> Answer {
         let head = self.head();
         let is_bodiless = method == "HEAD" || head.status == 304 || head.status == 204;
         let length = if is_bodiless { 0 } else { head.length() };
@@ -210,6 +242,19 @@ impl Client {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
+    /// Loses the network: from now on nothing that arrives is seen, so nothing is acknowledged and no probe is answered,
+    /// as after a pulled plug. The kernel drops for us what a socket filter refuses, before TCP sees it (socket(7)).
+    pub fn fall_silent(&self) {
+        // BPF_RET | BPF_K: keep no byte of any segment.
+        let drop_all = SockFilter::new(0x06, 0, 0, 0);
+        SockRef::from(self.stream.get_ref()).attach_filter(&[drop_all]).expect("SO_ATTACH_FILTER");
+    }
+
+    /// Has the network back after `fall_silent`.
+    pub fn come_back(&self) {
+        SockRef::from(self.stream.get_ref()).detach_filter().expect("SO_DETACH_FILTER");
+    }
+
     /// Ends the connection with RST, as a crashed player or a lost network does.
     pub fn reset(self) {
         let socket = SockRef::from(self.stream.get_ref());
@@ -234,14 +279,5 @@ pub fn fetch(address: SocketAddr, method: &str, path: &str, fields: &[(&str, &st
 
 /// One POST of a JSON value on a connection of its own.
 pub fn post(address: SocketAddr, path: &str, value: &Value) -> Answer {
-    let body = value.to_string();
-    let length = body.len();
-    let mut client = Client::connect(address);
-    client.send(format!(
-        "POST {path} HTTP/1.1\r\nHost: films.local\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n{body}"
-    ));
-    let head = client.head();
-    let body = client.body(head.length());
-    Answer { head, body }
+    Client::connect(address).fetch_json("POST", path, &[], value)
 }

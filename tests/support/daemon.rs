@@ -50,8 +50,9 @@ impl Home {
             fs::create_dir(&path).unwrap();
             environment.push((format!("{name}_DIRECTORY"), path.to_str().unwrap().to_owned()));
         }
-        Home { directory, environment, wrapper: Vec::new() }
-            .set("VIDEOS_PATH", videos.to_str().unwrap())
+        let home = Home { directory, environment, wrapper: Vec::new() };
+        fs::write(home.configuration(), "").unwrap();
+        home.set("VIDEOS_PATH", videos.to_str().unwrap())
             .set("PORT", "0")
             .set("REELWAY_SERVER__HOST", "127.0.0.1")
             .set("REELWAY_LOG__FORMAT", "json")
@@ -75,18 +76,26 @@ impl Home {
         self.directory.path().join("state")
     }
 
+    /// The empty configuration file of this home, so that the one of the machine is never read.
+    fn configuration(&self) -> PathBuf {
+        self.path("empty.toml")
+    }
+
     /// A free place for files of the test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// `reelway ARGUMENTS` in this home, and nothing of the environment of the tests.
+    /// `reelway ARGUMENTS` in this home, with nothing of the environment of the tests and nothing of /etc.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.prepared(Command::new(env!("CARGO_BIN_EXE_reelway")), arguments)
     }
 
     fn prepared(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).env_clear();
+        if !arguments.contains(&"--config") {
+            command.arg("--config").arg(self.configuration());
+        }
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

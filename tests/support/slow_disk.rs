@@ -37,6 +37,16 @@ impl SlowDisk {
         SlowDisk::make(Path::new("/sys/fs/cgroup"), "io.max", &limit, unlimited)
     }
 
+    /// The same, or none with the reason printed, where the machine may be one that cannot: a developer's.
+    ///
+    /// # Panics
+    /// With the reason, if the environment has CI: what nobody runs there nobody runs at all.
+    pub fn if_possible(path: &Path, bytes_per_second: u64) -> Option<SlowDisk> {
+        SlowDisk::new(path, bytes_per_second)
+            .map_err(|reason| leave_out(&reason, std::env::var_os("CI").is_some()))
+            .ok()
+    }
+
     fn make(root: &Path, limit_file: &'static str, limit: &str, unlimited: String) -> Result<SlowDisk, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -75,6 +85,19 @@ impl Drop for SlowDisk {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Says why a test is left out.
+///
+/// # Panics
+/// If it `is_required`.
+pub fn leave_out(reason: &str, is_required: bool) {
+    assert!(
+        !is_required,
+        "this test needs a slow disk, CI is set, and this machine cannot slow its disk down: {reason}; run as root on a \
+         disk whose cgroup can be throttled, or unset CI to leave the test out"
+    );
+    println!("left out, because this machine cannot slow its disk down: {reason}");
 }
 
 /// `major:minor` of the whole disk that holds `path`; limits cannot be set on a partition.

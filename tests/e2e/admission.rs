@@ -1,0 +1,77 @@
+//! How many connections there may be: one too many is told so, and there is room again when one ends.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::support::client::{Answer, Client};
+use crate::support::daemon::{Daemon, Home};
+use crate::support::films;
+use crate::support::{PATIENCE, eventually};
+
+const CONNECTIONS: usize = 3;
+const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+
+/// A daemon with the given limit at `CONNECTIONS`, and so many clients that it has none left.
+fn full(limit: &str) -> (Daemon, Vec<Client>) {
+    let name = format!("REELWAY_NET__{limit}");
+    let daemon = Home::new(&films::folder()).set(&name, &CONNECTIONS.to_string()).start();
+    let clients = (0..CONNECTIONS).map(|_| admitted(|| Client::connect(daemon.address))).collect();
+    (daemon, clients)
+}
+
+/// A client that has a place. An earlier connection may still be ending, so it tries until there is one.
+fn admitted(connect: impl Fn() -> Client) -> Client {
+    eventually("there is a place", PATIENCE, || {
+        let mut client = connect();
+        client.ask("GET", "/health", &[]);
+        (client.answer("GET").head.status == 200).then_some(client)
+    })
+}
+
+/// Checks that a further connection is refused, properly and with all that a client needs to know.
+fn is_refused(mut client: Client) {
+    let answer: Answer = client.answer("GET");
+    answer.is_problem(503);
+    let seconds = answer.head.field("retry-after").and_then(|text| text.parse::<u32>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds > 0), "Retry-After in {:?}", answer.head);
+    assert_eq!(answer.head.field("connection"), Some("close"));
+    client.expect_closed();
+}
+
+/// A client that sends its request at once, as real ones do; its 503 is on its way before that.
+fn eager(address: SocketAddr) -> Client {
+    let mut client = Client::connect(address);
+    client.ask("GET", "/health", &[]);
+    client
+}
+
+/// Goal: `net.connections_max` is for everybody together: the next is 503, from wherever it comes, the others are served
+/// on, and a place that becomes free is given away.
+#[test]
+fn one_connection_too_many_is_503_until_one_ends() {
+    let (daemon, mut clients) = full("CONNECTIONS_MAX");
+    is_refused(Client::connect(daemon.address));
+    is_refused(eager(daemon.address));
+    is_refused(Client::connect_from(ELSEWHERE, daemon.address));
+    for client in &mut clients {
+        assert_eq!(client.fetch("GET", "/health", &[]).head.status, 200);
+    }
+    clients.pop();
+    clients.push(admitted(|| Client::connect_from(ELSEWHERE, daemon.address)));
+    is_refused(Client::connect(daemon.address));
+}
+
+/// Goal: `net.connections_per_address` is for one address: the next from there is 503, another address has its own
+/// places, and one that becomes free is given away.
+#[test]
+fn one_connection_too_many_from_one_address_is_503_until_one_ends() {
+    let (daemon, mut clients) = full("CONNECTIONS_PER_ADDRESS");
+    is_refused(Client::connect(daemon.address));
+    let others: Vec<Client> =
+        (0..CONNECTIONS).map(|_| admitted(|| Client::connect_from(ELSEWHERE, daemon.address))).collect();
+    is_refused(Client::connect_from(ELSEWHERE, daemon.address));
+    drop(others);
+    is_refused(Client::connect(daemon.address));
+    clients.pop();
+    clients.push(admitted(|| Client::connect(daemon.address)));
+    is_refused(eager(daemon.address));
+}
