@@ -73,7 +73,12 @@ pub async fn answer<F>(services: &Services, probe: Probe) -> Response<F> {
     };
     let http_status = if probe == Probe::Ready && is_draining { 503 } else { 200 };
     let uptime = services.started.elapsed().as_secs();
-    Response::json(http_status, &Health { status, version: env!("CARGO_PKG_VERSION"), uptime, components })
+    let response =
+        Response::json(http_status, &Health { status, version: env!("CARGO_PKG_VERSION"), uptime, components });
+    match http_status {
+        503 => response.field("Retry-After", limits::RETRY_AFTER_SECONDS), // spec/HTTP.md, "Errors"
+        _ => response,
+    }
 }
 
 impl Components {

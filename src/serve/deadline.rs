@@ -24,6 +24,10 @@ impl Patience {
     }
 }
 
+/// So many questions a dead peer has left unanswered. One alone may be lost, and a living peer passes over a probe that
+/// comes within 0.5 s of the last (`net.ipv4.tcp_invalid_ratelimit`).
+const UNANSWERED_MIN: u8 = 2;
+
 /// How far a peer has come, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
@@ -54,7 +58,7 @@ impl Progress {
             return Verdict::Wait;
         }
         let silent = now.duration_since(self.since);
-        if silent >= patience.stall && seen.last_heard >= patience.stall {
+        if silent >= patience.stall && seen.last_heard >= patience.stall && seen.unanswered >= UNANSWERED_MIN {
             Verdict::Dead
         } else if silent >= patience.pause {
             Verdict::PausedTooLong
@@ -72,11 +76,17 @@ mod tests {
 
     /// Looks at (seconds since the start, bytes acknowledged, seconds since anything was heard); the last verdict.
     fn last_verdict(looks: &[(u64, u64, u64)]) -> Verdict {
+        last_verdict_of(looks, UNANSWERED_MIN)
+    }
+
+    /// The same for a peer that has left so many questions unanswered.
+    fn last_verdict_of(looks: &[(u64, u64, u64)], unanswered: u8) -> Verdict {
         let start = Instant::now();
         let mut progress = Progress::new(start);
         let mut verdict = Verdict::Wait;
         for (at, bytes, last_heard) in looks {
-            let seen = Acknowledged { bytes: *bytes, last_heard: Duration::from_secs(*last_heard), outstanding: 1 };
+            let last_heard = Duration::from_secs(*last_heard);
+            let seen = Acknowledged { bytes: *bytes, last_heard, unanswered, outstanding: 1 };
             verdict = progress.judge(seen, start + Duration::from_secs(*at), &PATIENCE);
         }
         verdict
@@ -92,6 +102,12 @@ mod tests {
     fn a_peer_that_is_not_heard_of_is_dead() {
         assert_eq!(last_verdict(&[(10, 500, 0), (309, 500, 299)]), Verdict::Wait);
         assert_eq!(last_verdict(&[(10, 500, 0), (310, 500, 300)]), Verdict::Dead);
+    }
+
+    #[test]
+    fn a_peer_that_was_asked_nothing_since_it_answered_is_not_dead() {
+        assert_eq!(last_verdict_of(&[(10, 500, 0), (310, 500, 300)], 1), Verdict::Wait);
+        assert_eq!(last_verdict_of(&[(10, 500, 0), (4 * 3600 + 10, 500, 300)], 0), Verdict::PausedTooLong);
     }
 
     #[test]

@@ -95,6 +95,9 @@ pub struct Acknowledged {
     pub bytes: u64,
     /// Time since the peer last acknowledged anything, be it only a probe of its closed window.
     pub last_heard: Duration,
+    /// Probes and retransmissions since then. TCP asks a closed window at intervals that double up to 120 s, so a silence
+    /// in which nobody asked says nothing about the peer.
+    pub unanswered: u8,
     /// Bytes we sent, or queued, that it has not acknowledged yet.
     pub outstanding: u64,
 }
@@ -132,6 +135,7 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
     Ok(Acknowledged {
         bytes: info.tcpi_bytes_acked,
         last_heard: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
+        unanswered: info.tcpi_probes.max(info.tcpi_retransmits),
         outstanding: u64::try_from(outstanding).unwrap_or(0),
     })
 }
