@@ -114,7 +114,10 @@ fn library(services: &Services) -> Component {
         return Component::degraded(fault.clone());
     }
     let detail = match state.is_scanned {
-        true => format!("{} videos", services.library.index().len()),
+        true => match services.library.index().len() {
+            1 => "1 video".to_owned(),
+            count => format!("{count} videos"),
+        },
         false => "being scanned".to_owned(),
     };
     Component { status: Status::Ok, detail: Some(detail) }

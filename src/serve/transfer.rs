@@ -117,19 +117,28 @@ impl<'a> Transfer<'a> {
 
     /// Sends `head`, then the extent, all of it or as far as it goes.
     pub async fn run(&mut self, socket: &TcpStream, head: &[u8], turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
-        let mut progress = Progress::new(Instant::now());
+        if self.offset == self.end {
+            return send_bytes(socket, head, Follow::Nothing, &pump.patience).await;
+        }
+        let begun = Instant::now();
+        let mut progress = Progress::new(begun);
         let mut residency = self.look();
         // The head may wait for the body only if the body follows at once.
         let follow = if residency == Residency::Hot { Follow::Body } else { Follow::Nothing };
         send_bytes(socket, head, follow, &pump.patience).await?;
-        while self.offset < self.end {
+        if begun.elapsed() > limits::PIPE_PATIENCE {
+            residency = self.look();
+        }
+        loop {
             match residency {
                 Residency::Hot => self.send_hot(socket, &mut progress, turn, pump).await?,
                 Residency::Cold => self.send_cold(socket, &mut progress, turn, pump).await?,
             }
+            if self.offset == self.end {
+                return Ok(());
+            }
             residency = self.look();
         }
-        Ok(())
     }
 
     /// Whether the next window can be sent without waiting for a disk.
