@@ -68,8 +68,7 @@ async fn open_first<'a>(library: &Library, engine: Engine, candidates: &[Candida
     for candidate in candidates {
         let Some(content_type) = library.media_type(candidate.path) else { continue };
         let Some(path) = library::kernel_path(candidate.path) else { continue };
-        let admitted = engine.open(candidate.directory, path).await.and_then(MediaFile::admit);
-        match admitted {
+        match engine.open(candidate.directory, path).await {
             Ok(Some(file)) => {
                 let id = library::video_id(candidate.root_name, candidate.path.as_bytes());
                 let video = OpenVideo { id, file: Arc::new(file), root: candidate.root };

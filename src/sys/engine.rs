@@ -6,12 +6,11 @@
 use std::ffi::CString;
 use std::future::Future;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
-use crate::sys::file::{MediaFile, Root};
+use crate::sys::file::{Cached, MediaFile, Root};
 use crate::sys::ring;
 use crate::sys::sendfile::Pipe;
 
@@ -69,28 +68,27 @@ impl Engine {
         }
     }
 
-    /// Opens `path` below `root`: from the kernel's caches at once, else by whoever waits for the disk.
+    /// Opens the regular file at `path` below `root`: from the kernel's caches at once, else by whoever waits for the
+    /// disk. `None` when it is something else than a regular file.
     ///
     /// # Errors
     /// As [`Root::open_waiting`]; `TimedOut` when the disk does not answer.
-    pub async fn open(self, root: &Arc<Root>, path: CString) -> io::Result<OwnedFd> {
-        match root.open_cached(&path) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            settled => return settled,
-        }
+    pub async fn open(self, root: &Arc<Root>, path: CString) -> io::Result<Option<MediaFile>> {
+        let may_be_local = match root.open_cached(&path)? {
+            Cached::Open(descriptor) => return MediaFile::admit(descriptor),
+            Cached::Unknown => true,
+            Cached::Distant => false,
+        };
         let opening = async {
-            let permit = root.permit().await?;
-            let root = Arc::clone(root);
-            match self {
-                Engine::Ring => ring::open(root, path, permit).await,
-                Engine::Threads => {
-                    waiting(move || {
-                        let _permit = permit;
-                        root.open_waiting(&path)
-                    })
-                    .await
+            if self == Engine::Ring && may_be_local {
+                match ring::open(Arc::clone(root), path.clone(), root.permit().await?).await {
+                    // Something is mounted on the way.
+                    Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {}
+                    opened => return opened.and_then(MediaFile::admit),
                 }
             }
+            let (permit, root) = (root.permit().await?, Arc::clone(root));
+            waiting(permit, move || root.open_waiting(&path).and_then(MediaFile::admit_distant)).await
         };
         tokio::time::timeout(limits::OPEN_TIMEOUT, opening).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -102,11 +100,19 @@ impl Engine {
     pub async fn fill(self, file: Arc<MediaFile>, pipe: Arc<Pipe>, offset: u64, length: usize) -> io::Result<usize> {
         match self {
             Engine::Ring => ring::fill(file, pipe, offset, length).await,
-            Engine::Threads => waiting(move || pipe.fill_waiting(&file, offset, length)).await,
+            Engine::Threads => waiting((), move || pipe.fill_waiting(&file, offset, length)).await,
         }
     }
 }
 
-async fn waiting<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+/// Does `work`, which may wait, on a thread that keeps `permit` until it is done, whether or not anybody still asks.
+async fn waiting<T: Send + 'static>(
+    permit: impl Send + 'static,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::Interrupted)))
 }

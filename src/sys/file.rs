@@ -8,6 +8,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag};
 use nix::sys::stat::{Mode, SFlag};
+use nix::sys::statfs::{self, FsType};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits;
@@ -31,6 +33,7 @@ const MEDIA_RESOLVE: ResolveFlag =
 pub struct Root {
     directory: OwnedFd,
     opens: Arc<Semaphore>,
+    is_local: bool,
 }
 
 impl Root {
@@ -40,19 +43,28 @@ impl Root {
     /// A [`Fault`] when it does not exist or is no directory. Whether it may be read, reading it tells.
     pub fn open(path: &Path) -> Result<Root, Fault> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        nix::fcntl::open(path, flags, Mode::empty())
-            .map(|directory| Root { directory, opens: Arc::new(Semaphore::new(limits::OPENS_PER_ROOT_MAX)) })
-            .map_err(|errno| Fault::new(format!("open the library root {}", path.display()), errno))
+        let directory = nix::fcntl::open(path, flags, Mode::empty())
+            .map_err(|errno| Fault::new(format!("open the library root {}", path.display()), errno))?;
+        let is_local = nix::sys::statfs::fstatfs(&directory).is_ok_and(|found| is_local(found.filesystem_type()));
+        Ok(Root { directory, opens: Arc::new(Semaphore::new(limits::OPENS_PER_ROOT_MAX)), is_local })
     }
 
     /// Opens `path` below this root if the kernel can do so from its caches alone. Never waits for a disk.
     ///
     /// # Errors
-    /// `WouldBlock` when the disk would be needed: ask the engine then. Otherwise what openat2(2) says.
-    pub fn open_cached(&self, path: &CStr) -> io::Result<OwnedFd> {
-        // nix does not name RESOLVE_CACHED yet (Linux 5.12).
-        let cached = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
-        self.open_resolving(path, MEDIA_RESOLVE | cached)
+    /// Otherwise what openat2(2) says.
+    pub fn open_cached(&self, path: &CStr) -> io::Result<Cached> {
+        if !self.is_local {
+            return Ok(Cached::Distant);
+        }
+        // nix does not name RESOLVE_CACHED yet (Linux 5.12). What is mounted below a root may be distant as well.
+        let cached = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED) | ResolveFlag::RESOLVE_NO_XDEV;
+        match self.open_resolving(path, MEDIA_RESOLVE | cached) {
+            Ok(descriptor) => Ok(Cached::Open(descriptor)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Cached::Unknown),
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(Cached::Distant),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens `path` below this root and waits for the disk. Not for a shard.
@@ -73,10 +85,41 @@ impl Root {
         Arc::clone(&self.opens).acquire_owned().await.map_err(io::Error::other)
     }
 
-    /// The flags and the resolution rules of [`Root::open_waiting`], for the ring to use.
+    /// The flags and the resolution rules of [`Root::open_waiting`], for the ring to use, which stays on the file system
+    /// of the root.
     pub(super) fn how() -> (u64, u64) {
-        (MEDIA_FLAGS.bits() as u64, MEDIA_RESOLVE.bits())
+        (MEDIA_FLAGS.bits() as u64, (MEDIA_RESOLVE | ResolveFlag::RESOLVE_NO_XDEV).bits())
     }
+}
+
+/// What the kernel's caches know of a path.
+#[derive(Debug)]
+pub enum Cached {
+    /// It is open.
+    Open(OwnedFd),
+    /// Nothing: the disk must be asked.
+    Unknown,
+    /// It is, or may be, on a file system that asks somebody else (NFS, SMB, FUSE) whenever a file is opened, looked at
+    /// or closed. None of that is for a shard.
+    Distant,
+}
+
+/// Whether the kernel alone answers for a file system of this kind, once a path's folders are in memory.
+fn is_local(kind: FsType) -> bool {
+    /// Those that nix does not name: ZFS, exFAT, NTFS (ntfs3), bcachefs (their sources, and statfs(2)).
+    const UNNAMED: [FsType; 4] = [FsType(0x2fc1_2fc1), FsType(0x2011_bab0), FsType(0x7366_746e), FsType(0xca45_1a4e)];
+    const NAMED: [FsType; 9] = [
+        statfs::EXT4_SUPER_MAGIC, // ext2 and ext3 have the same number.
+        statfs::BTRFS_SUPER_MAGIC,
+        statfs::XFS_SUPER_MAGIC,
+        statfs::F2FS_SUPER_MAGIC,
+        statfs::TMPFS_MAGIC,
+        statfs::OVERLAYFS_SUPER_MAGIC,
+        statfs::MSDOS_SUPER_MAGIC,
+        statfs::ISOFS_SUPER_MAGIC,
+        statfs::UDF_SUPER_MAGIC,
+    ];
+    NAMED.contains(&kind) || UNNAMED.contains(&kind)
 }
 
 impl AsFd for Root {
@@ -141,10 +184,16 @@ struct Cachestat {
 /// An open regular file, with the size and time it had when it was opened.
 #[derive(Debug)]
 pub struct MediaFile {
-    hot: OwnedFd,
-    cold: OnceLock<OwnedFd>,
+    descriptors: ManuallyDrop<Descriptors>,
     size: u64,
     modified_ns: i128,
+    is_distant: bool,
+}
+
+#[derive(Debug)]
+struct Descriptors {
+    hot: OwnedFd,
+    cold: OnceLock<OwnedFd>,
 }
 
 impl MediaFile {
@@ -160,11 +209,25 @@ impl MediaFile {
         // Advice only: without it a marker crossed by sendfile would submit read-ahead from the shard.
         let _ = nix::fcntl::posix_fadvise(&descriptor, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
         Ok(Some(MediaFile {
-            hot: descriptor,
-            cold: OnceLock::new(),
+            descriptors: ManuallyDrop::new(Descriptors { hot: descriptor, cold: OnceLock::new() }),
             size: u64::try_from(status.st_size).unwrap_or(0),
             modified_ns: i128::from(status.st_mtime) * 1_000_000_000 + i128::from(status.st_mtime_nsec),
+            is_distant: false,
         }))
+    }
+
+    /// The same for a file of a distant file system: all that asks for it is done now, and closing it will be done by a
+    /// thread. Not for a shard.
+    ///
+    /// # Errors
+    /// What fstat(2) says.
+    pub fn admit_distant(descriptor: OwnedFd) -> io::Result<Option<MediaFile>> {
+        let mut admitted = MediaFile::admit(descriptor)?;
+        if let Some(file) = &mut admitted {
+            file.is_distant = true;
+            file.cold();
+        }
+        Ok(admitted)
     }
 
     /// Size in bytes when the file was opened.
@@ -179,20 +242,20 @@ impl MediaFile {
 
     /// The description to send from when the bytes are hot.
     pub fn hot(&self) -> BorrowedFd<'_> {
-        self.hot.as_fd()
+        self.descriptors.hot.as_fd()
     }
 
     /// The description to fill pipes from, which reads ahead. Opened at the first call, from the very same inode.
     pub fn cold(&self) -> BorrowedFd<'_> {
-        if let Some(cold) = self.cold.get() {
+        if let Some(cold) = self.descriptors.cold.get() {
             return cold.as_fd();
         }
         // Through proc(5) we reach the inode that is open, whatever its path names by now. Without /proc the hot
         // description serves: slower, for want of read-ahead, and just as right.
-        let link = format!("/proc/self/fd/{}", self.hot.as_raw_fd());
+        let link = format!("/proc/self/fd/{}", self.descriptors.hot.as_raw_fd());
         match nix::fcntl::open(link.as_str(), MEDIA_FLAGS, Mode::empty()) {
-            Ok(cold) => self.cold.get_or_init(|| cold).as_fd(),
-            Err(_) => self.hot.as_fd(),
+            Ok(cold) => self.descriptors.cold.get_or_init(|| cold).as_fd(),
+            Err(_) => self.hot(),
         }
     }
 
@@ -242,8 +305,9 @@ impl MediaFile {
         let mut counts = Cachestat::default();
         // SAFETY: cachestat(2) reads `range` and writes `counts`, which have the layout of struct cachestat_range and
         // struct cachestat (linux/mman.h) and outlive the call; the descriptor is open for as long as `self` lives.
-        let answer =
-            unsafe { libc::syscall(SYS_CACHESTAT, self.hot.as_raw_fd(), &raw const range, &raw mut counts, 0_u32) };
+        let answer = unsafe {
+            libc::syscall(SYS_CACHESTAT, self.descriptors.hot.as_raw_fd(), &raw const range, &raw mut counts, 0_u32)
+        };
         if answer != 0 {
             let is_missing = io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS);
             IS_MISSING.fetch_or(is_missing, Ordering::Relaxed);
@@ -258,8 +322,20 @@ impl MediaFile {
         let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
         // SAFETY: preadv2(2) writes at most one byte into `byte`, which outlives the call; `vector` is one valid
         // iovec, as the count says; the descriptor is open for as long as `self` lives.
-        let got = unsafe { libc::preadv2(self.hot.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
+        let got =
+            unsafe { libc::preadv2(self.descriptors.hot.as_raw_fd(), &raw const vector, 1, offset, libc::RWF_NOWAIT) };
         got == 1
+    }
+}
+
+impl Drop for MediaFile {
+    fn drop(&mut self) {
+        // SAFETY: taken here only, and a value is dropped once; nothing reads the field afterwards.
+        let descriptors = unsafe { ManuallyDrop::take(&mut self.descriptors) };
+        // close(2) of a distant file waits for whoever it is distant at (FUSE_FLUSH).
+        if let (true, Ok(runtime)) = (self.is_distant, tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(descriptors));
+        }
     }
 }
 

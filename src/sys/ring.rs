@@ -82,7 +82,7 @@ pub async fn fill(file: Arc<MediaFile>, pipe: Arc<Pipe>, offset: u64, length: us
 /// is done, also when the caller has gone.
 ///
 /// # Errors
-/// As [`Root::open_waiting`].
+/// As [`Root::open_waiting`], and EXDEV also for what is mounted below the root.
 pub async fn open(root: Arc<Root>, path: CString, permit: OwnedSemaphorePermit) -> io::Result<OwnedFd> {
     // In a task of its own, which nobody can drop: the descriptor that arrives always finds an owner.
     let opening = tokio_uring::spawn(async move {

@@ -17,6 +17,7 @@ mod admission;
 mod cold;
 mod command_line;
 mod contract;
+mod distant;
 mod fallback;
 mod faults;
 mod harness;

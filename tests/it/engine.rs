@@ -25,8 +25,8 @@ fn film() -> (tempfile::TempDir, Vec<u8>) {
 
 async fn open(engine: Engine, folder: &Path) -> Arc<MediaFile> {
     let root = Arc::new(Root::open(folder).unwrap());
-    let descriptor = engine.open(&root, CString::new("film.mp4").unwrap()).await.unwrap();
-    Arc::new(MediaFile::admit(descriptor).unwrap().expect("a regular file"))
+    let file = engine.open(&root, CString::new("film.mp4").unwrap()).await.unwrap();
+    Arc::new(file.expect("a regular file"))
 }
 
 fn open_descriptors() -> usize {

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod daemon;
 pub mod films;
+pub mod fuse;
 pub mod ledger;
 pub mod mpv;
 pub mod page_cache;

@@ -94,10 +94,10 @@ impl Drop for SlowDisk {
 pub fn leave_out(reason: &str, is_required: bool) {
     assert!(
         !is_required,
-        "this test needs a slow disk, CI is set, and this machine cannot slow its disk down: {reason}; run as root on a \
-         disk whose cgroup can be throttled, or unset CI to leave the test out"
+        "CI is set, so this test is not left out, and this machine cannot make the disk it needs: {reason}; run as root, \
+         where the disk's cgroup can be throttled and /dev/fuse is, or unset CI to leave the test out"
     );
-    println!("left out, because this machine cannot slow its disk down: {reason}");
+    println!("left out, because this machine cannot make the disk it needs: {reason}");
 }
 
 /// `major:minor` of the whole disk that holds `path`; limits cannot be set on a partition.
