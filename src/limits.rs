@@ -86,6 +86,8 @@ pub const REFUSED_LINGERING_MAX: usize = 64;
 pub const DRAIN_HEAD_PATIENCE: Duration = Duration::from_secs(1);
 /// How long `/health` waits for the store before it says that it does not answer.
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
+/// Descriptors without which starting makes no sense: two shards, the store, the listeners and the log take thirty.
+pub const DESCRIPTORS_MIN: u64 = 32;
 /// Shards of one process. Each costs a thread, a ring and a listener for every address.
 pub const SHARDS_MAX: usize = 64;
 /// Read buffers a shard keeps for the next request: 16 KiB each.

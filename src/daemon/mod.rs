@@ -20,6 +20,7 @@ use crate::auth::password::Hasher;
 use crate::auth::token::Signer;
 use crate::config::{Config, Loaded};
 use crate::library::Library;
+use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::serve::{Phase, State, shard};
@@ -57,7 +58,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     log_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     process::give_big_blocks_back();
-    raise_descriptor_limit();
+    raise_descriptor_limit()?;
 
     let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
     let shards = config.server.shard_count();
@@ -101,10 +102,23 @@ fn log_panics() {
     }));
 }
 
-fn raise_descriptor_limit() {
+fn raise_descriptor_limit() -> Result<(), StartError> {
     match process::raise_descriptor_limit() {
-        Ok(limit) => tracing::debug!(limit, "descriptor limit raised"),
-        Err(error) => tracing::warn!(error = %error, "descriptor limit could not be raised"),
+        Ok(limit) if limit < limits::DESCRIPTORS_MIN => {
+            let needed = limits::DESCRIPTORS_MIN;
+            Err(StartError::Other(format!(
+                "could not start with {limit} descriptors: {needed} are the least, and each viewer takes three more; \
+                 raise LimitNOFILE= of the unit, or ulimit -n"
+            )))
+        }
+        Ok(limit) => {
+            tracing::debug!(limit, "descriptor limit raised");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(error = %error, "descriptor limit could not be raised");
+            Ok(())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::support::client::{Answer, Client};
+use crate::support::client::{Answer, Client, request};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::films;
 use crate::support::{PATIENCE, eventually};
@@ -74,4 +74,20 @@ fn one_connection_too_many_from_one_address_is_503_until_one_ends() {
     clients.pop();
     clients.push(admitted(|| Client::connect(daemon.address)));
     is_refused(eager(daemon.address));
+}
+
+/// Goal: nobody is left without a word: whoever is refused reads the whole 503, though it says all that it wanted to say
+/// before it reads. Whoever writes to a closed connection has an error instead.
+#[test]
+fn who_talks_on_is_told_that_it_is_refused() {
+    let (daemon, _clients) = full("CONNECTIONS_MAX");
+    for _ in 0..100 {
+        let mut client = Client::connect(daemon.address);
+        eventually("it is refused", PATIENCE, || client.has_answer().then_some(()));
+        client.send(request("POST", "/api/auth/login", &[("Content-Length", "20000")]));
+        for piece in [b'x'; 20_000].chunks(5000) {
+            client.send(piece);
+        }
+        is_refused(client);
+    }
 }

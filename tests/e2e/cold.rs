@@ -84,6 +84,32 @@ fn a_cold_film_leaves_by_splice_and_sendfile_only() {
     assert_eq!(filled.count(), 0, "a thread of the daemon read the cold film itself");
 }
 
+/// Goal: a window of which only the first and the last byte were asked for before is cold: what lies between would be
+/// read by the thread that serves everybody.
+#[test]
+fn a_window_whose_ends_alone_are_in_memory_is_cold() {
+    let films = ColdFilms::alone();
+    let daemon = Home::new(&films.folder).start();
+    let name = ColdFilms::name(0);
+    let film = films.folder.join(&name);
+    let mut client = Client::connect(daemon.address);
+    let mut fetch = |first: u64, length: u64| {
+        let range = format!("bytes={first}-{}", first + length - 1);
+        daemon.ask_film(&mut client, &name, Some(&range));
+        client.expect(Pattern::of(&name), first, length);
+    };
+    films.make_cold();
+    for first in [7 * MIB, 21 * MIB, 35 * MIB] {
+        fetch(first, 1);
+        fetch(first + MIB - 1, 1);
+        let middle = first + MIB / 2;
+        assert!(!page_cache::is_hot_at(&film, middle), "read-ahead brought the middle as well: {middle}");
+        let (before, _) = daemon.ledger().cold_windows();
+        fetch(first, MIB);
+        assert_eq!(daemon.ledger().cold_windows(), (before + 1, 0), "the window at {first}");
+    }
+}
+
 /// Goal: eight evicted films at once arrive byte for byte through the ring.
 #[test]
 fn eight_cold_films_at_once_arrive_through_the_ring() {

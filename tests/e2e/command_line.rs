@@ -1,7 +1,11 @@
 //! The verbs as an administrator meets them: exit codes 0, 1 and 2, tables and JSON, no secrets.
 
+use std::fs::{self, File};
+use std::process::Stdio;
+
 use serde_json::Value;
 
+use crate::support::Finished;
 use crate::support::client;
 use crate::support::daemon::{Home, PASSWORD, USER};
 use crate::support::films::{self, BIG_FILM, url_path};
@@ -67,6 +71,54 @@ fn a_printed_token_plays_a_film() {
         let path = format!("{}?token={token}", url_path(BIG_FILM));
         let answer = client::fetch(daemon.address, "GET", &path, &[("Range", "bytes=0-99")]);
         assert_eq!((answer.head.status, answer.body.len()), (206, 100));
+    }
+}
+
+/// Goal: a token that the daemon would refuse is not printed: it signs with a key that this command does not find.
+#[test]
+fn a_token_of_another_key_is_refused() {
+    let home = Home::new(&films::folder());
+    home.start().stop();
+    home.run(&["token", USER], "").succeeded();
+    fs::write(home.state().join("jwt.kid"), "another").unwrap();
+    let refused = home.run(&["token", USER], "");
+    assert_eq!((refused.code, refused.text().as_str()), (Some(1), ""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("another key"), "{}", refused.stderr);
+}
+
+/// What only prints, and so must bear with whoever reads it.
+const PRINTING: [&[&str]; 6] = [
+    &["user", "list"],
+    &["user", "list", "--json"],
+    &["token", USER],
+    &["config", "show"],
+    &["config", "sample"],
+    &["--help"],
+];
+
+/// Goal: a reader that has seen enough (`| head`, `| true`) is no failure of ours.
+#[test]
+fn a_reader_that_went_away_is_no_failure() {
+    let home = Home::new(&films::folder());
+    for words in PRINTING {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = home.command(words).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let finished = Finished::from(child.wait_with_output().unwrap());
+        assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{words:?}");
+    }
+}
+
+/// Goal: an answer that could not be written is a failure, said in a sentence: a script must not go on with half a list.
+#[test]
+fn a_full_disk_under_the_output_is_a_failure() {
+    let home = Home::new(&films::folder());
+    for words in PRINTING.iter().filter(|words| **words != ["--help"]) {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let child = home.command(words).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let finished = Finished::from(child.wait_with_output().unwrap());
+        assert_eq!(finished.code, Some(1), "{words:?}: {}", finished.stderr);
+        assert!(finished.stderr.contains("No space left"), "{words:?}: {}", finished.stderr);
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use crate::support::client::{Client, request};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
 use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, MIB, Pattern};
-use crate::support::{PATIENCE, eventually, program, run};
+use crate::support::{PATIENCE, eventually, program, run, scratch};
 
 /// A viewer in the middle of the film: the kernel cannot have queued what is left of it.
 fn viewer_of(daemon: &Daemon) -> Client {
@@ -69,6 +71,26 @@ fn a_draining_daemon_says_so_and_keeps_nobody() {
     assert_eq!(daemon.wait(PATIENCE), Some(0));
 }
 
+/// Goal: a head that has begun and never ends is told that the daemon drains, and keeps it from ending for a few
+/// seconds, not for as long as films may go on.
+#[test]
+fn a_head_that_never_ends_does_not_keep_the_daemon() {
+    let home = Home::new(&films::folder()).set("REELWAY_SERVER__DRAIN_TIMEOUT", "10m");
+    let mut daemon = home.set("REELWAY_NET__HEAD_TIMEOUT", "5m").start();
+    let mut asking = Client::connect(daemon.address);
+    // Behind a whole request, so that its answer proves that the half one has been read too.
+    asking.send(request("GET", "/health/ready", &[]) + "GET /health HT");
+    assert_eq!(asking.answer("GET").head.status, 200);
+    daemon.signal(Signal::TERM);
+    let start = Instant::now();
+    let answer = asking.answer("GET");
+    answer.is_problem(503);
+    assert!(answer.json()["type"].as_str().unwrap().ends_with("draining"), "{}", answer.json());
+    assert_eq!(answer.head.field("connection"), Some("close"));
+    assert_eq!(daemon.wait(Duration::from_secs(15)), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+}
+
 /// Goal: a player that has paused does not keep the daemon from ending longer than the limit.
 #[test]
 fn the_drain_ends_at_its_limit() {
@@ -109,6 +131,46 @@ fn a_second_daemon_on_the_same_state_refuses() {
     assert_eq!(second.code, Some(1), "{}", second.stderr);
     assert!(second.stderr.contains(home.state().to_str().unwrap()), "{}", second.stderr);
     assert_eq!(daemon.health()["status"], "ok");
+}
+
+/// Goal: a second daemon on the same port refuses, though its state is its own: the kernel would let it take half of
+/// the first one's connections. The first goes on.
+#[test]
+fn a_second_daemon_on_the_same_port_refuses() {
+    let daemon = Home::new(&films::folder()).start();
+    let port = daemon.address.port().to_string();
+    let another = Home::new(&films::folder()).set("PORT", &port);
+    let second = run(&mut another.command(&["serve"]), PATIENCE);
+    assert_eq!(second.code, Some(1), "{}", second.stderr);
+    assert!(second.stderr.contains("Address already in use") && second.stderr.contains(&port), "{}", second.stderr);
+    for _ in 0..20 {
+        assert_eq!(daemon.fetch("GET", "/api/auth/me", &[]).head.status, 200);
+    }
+}
+
+/// Goal: a root that may not be read is no root without films: the log and /health name it, and the others serve.
+#[test]
+fn a_root_that_may_not_be_read_is_said() {
+    let folder = tempfile::tempdir_in(scratch()).unwrap();
+    let locked = folder.path().join("locked-root");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
+    let roots = format!("{}:{}", films::folder().display(), locked.display());
+    let mut home = Home::new(Path::new(&roots));
+    if geteuid().is_root() {
+        // Root may read everything by two capabilities; without them it is like anybody else.
+        home = home.wrapped_by(["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]);
+    }
+    let daemon = home.start();
+    let health = daemon.health();
+    let library = &health["components"]["library"];
+    assert_eq!((&health["status"], &library["status"]), (&"degraded".into(), &"degraded".into()), "{health}");
+    assert!(library["detail"].as_str().unwrap().contains("locked-root"), "{health}");
+    let warnings = daemon.log.lines_with("locked-root");
+    assert!(warnings.iter().any(|line| line.contains("cannot be read")), "{}", daemon.log.text());
+    assert_eq!(daemon.fetch("HEAD", &films::url_path(BIG_FILM), &[]).head.length(), BIG_FILM_BYTES);
+    // Whoever is not root could not remove it otherwise.
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 /// Goal: an account that `user add` acknowledged survives the daemon's sudden death.
@@ -183,7 +245,6 @@ fn the_limit_of_descriptors_is_raised() {
 /// Goal: the files of the state are for their owner alone: the signing key above all.
 #[test]
 fn the_signing_key_is_private() {
-    use std::os::unix::fs::PermissionsExt;
     let home = Home::new(&films::folder());
     let _daemon = home.start();
     let mode = fs::metadata(home.state().join("jwt.key")).unwrap().permissions().mode();

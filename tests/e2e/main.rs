@@ -2,7 +2,7 @@
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages (the wire), routes, shapes, tokens (the API), players, cold (the data path), fallback,
-//! faults, timeouts, admission, lifecycle, command_line; harness tests the tools.
+//! faults, timeouts, admission, descriptors, lifecycle, command_line, regressions, distant; harness tests the tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@ mod admission;
 mod cold;
 mod command_line;
 mod contract;
+mod descriptors;
 mod distant;
 mod fallback;
 mod faults;
@@ -24,6 +25,7 @@ mod harness;
 mod lifecycle;
 mod messages;
 mod players;
+mod regressions;
 mod routes;
 mod shapes;
 mod timeouts;

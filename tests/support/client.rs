@@ -84,8 +84,15 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub fn connect(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-        Client::over(stream)
+        Client::try_connect(address).unwrap()
+    }
+
+    /// Connects, where nobody may be listening.
+    ///
+    /// # Errors
+    /// ECONNREFUSED when nobody is.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
+        TcpStream::connect_timeout(&address, PATIENCE).map(Client::over)
     }
 
     /// Connects with a small receive buffer, so that the server soon feels that nobody reads.
@@ -114,6 +121,14 @@ impl Client {
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends bytes as they are, where the connection may have ended.
+    ///
+    /// # Errors
+    /// EPIPE or ECONNRESET when it has.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
     }
 
     /// Asks for `path` with `fields`; the answer is read by the caller.

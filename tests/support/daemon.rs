@@ -126,17 +126,22 @@ impl Home {
         daemon
     }
 
-    /// Starts the daemon and waits until it listens and knows its films.
-    pub fn start_signed_out(&self) -> Daemon {
+    /// `reelway serve` behind the words of `wrapped_by`, for a daemon that may refuse to start.
+    pub fn serve_command(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_reelway");
         let mut words = self.wrapper.iter().map(String::as_str);
-        let mut command = match words.next() {
+        match words.next() {
             None => self.prepared(Command::new(program), &["serve"]),
             Some(first) => {
                 let rest: Vec<&str> = words.chain([program, "serve"]).collect();
                 self.prepared(Command::new(first), &rest)
             }
-        };
+        }
+    }
+
+    /// Starts the daemon and waits until it listens and knows its films.
+    pub fn start_signed_out(&self) -> Daemon {
+        let mut command = self.serve_command();
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
