@@ -53,11 +53,11 @@ pub enum StartError {
 /// # Errors
 /// A [`StartError`] that says what to do.
 pub fn run(loaded: Loaded) -> Result<(), StartError> {
+    process::give_big_blocks_back();
     let Loaded { config, warnings, .. } = loaded;
     let _log = log::start(config.log.format, &config.log.level).map_err(StartError::Other)?;
     log_panics();
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    process::give_big_blocks_back();
     raise_descriptor_limit()?;
 
     let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;

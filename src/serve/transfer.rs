@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!             ┌── hot ──  sendfile(2) in turns of 256 KiB ───────────────────────────────┐
-//!  window ────┤ (preadv2 RWF_NOWAIT says which)                                          ├──► socket
+//!  window ────┤ (preadv2 RWF_NOWAIT and cachestat say which)                             ├──► socket
 //!  of 1 MiB   └── cold ─  engine: splice(2) file ─► pipe; the shard: splice(2) pipe ─────┘
 //! ```
 //!
