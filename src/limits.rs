@@ -15,6 +15,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Header fields of one request. Costs 3.2 KiB of stack while a head is being parsed.
 pub const FIELDS_MAX: usize = 100;
+/// Empty lines passed over before a request line (RFC 9112 §2.2); with one more the head is refused.
+pub const EMPTY_LINES_MAX: usize = 2;
 /// Ranges honoured in one request; more are answered with the whole file (RFC 9110 §14.2 allows it).
 pub const RANGES_MAX: usize = 16;
 /// Bytes of the line before a chunk, with its extensions. 16 digits and CRLF are 18; no client of ours sends an

@@ -214,7 +214,9 @@ impl Listeners {
                         listeners.push(listener);
                     }
                     // `localhost` and `*` have an address a family, and a machine may be without IPv6.
-                    Err(fault) if number > 0 && address.is_ipv6() && config.server.listen.is_empty() => {
+                    Err(fault)
+                        if number > 0 && config.server.listen.is_empty() && socket::is_without_family(&fault.cause) =>
+                    {
                         tracing::debug!(error = %fault, "address left out");
                         break;
                     }

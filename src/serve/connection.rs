@@ -127,6 +127,9 @@ async fn read(socket: &TcpStream, inbox: &mut Inbox<'_>) -> Result<(), Silence> 
 /// While bytes of ours are on their way the client has the time that a film has. After that it has
 /// [`limits::LINGER_TIMEOUT`] to close its side, whatever it still says.
 pub(super) async fn linger(shard: &Shard, socket: &TcpStream) {
+    // Our end counts as unacknowledged until the client has it; of a client that has everything and is gone, nobody waits
+    // for that.
+    let is_all_read = unacknowledged(socket) == 0;
     if socket::end_sending(socket).is_err() {
         return;
     }
@@ -136,7 +139,7 @@ pub(super) async fn linger(shard: &Shard, socket: &TcpStream) {
     let mut is_ended = false;
     let mut discarded = 0;
     loop {
-        if unacknowledged(socket) > 0 {
+        if !is_all_read && unacknowledged(socket) > 0 {
             if transfer::judge(socket, &mut progress, &shard.pump.patience).is_err() {
                 return socket::reset_on_close(socket);
             }

@@ -86,8 +86,9 @@ impl Exchange<'_> {
             }
         };
         // The rest of a body nobody wanted, before the answer says whether the connection is kept.
-        let consumed = if closes { None } else { self.body.finish(self.socket).await };
-        let keeps = self.request.keep_alive && !self.shard.is_draining() && consumed.is_some();
+        let may_keep = self.request.keep_alive && !closes && !self.shard.is_draining();
+        let consumed = if may_keep { self.body.finish(self.socket).await } else { None };
+        let keeps = consumed.is_some();
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
         let finished = response.finish(Envelope { keep_alive: keeps, ..envelope });
         match send(self.shard, self.socket, &finished.head, &finished.parts, turn).await {

@@ -22,6 +22,8 @@ pub(super) struct Inbox<'a> {
     buffer: Option<Box<[u8]>>,
     start: usize,
     end: usize,
+    /// Empty lines passed over since the last request.
+    skipped: usize,
 }
 
 /// What is in an inbox.
@@ -51,7 +53,7 @@ impl Buffers {
 
 impl<'a> Inbox<'a> {
     pub fn new(buffers: &'a Buffers) -> Inbox<'a> {
-        Inbox { buffers, buffer: None, start: 0, end: 0 }
+        Inbox { buffers, buffer: None, start: 0, end: 0, skipped: 0 }
     }
 
     /// The unconsumed bytes.
@@ -92,8 +94,9 @@ impl<'a> Inbox<'a> {
 
     /// Empty lines before a request line mean nothing (RFC 9112 §2.2); alone they are no head that has begun.
     fn skip_empty_lines(&mut self) {
-        while self.pending().starts_with(b"\r\n") {
+        while self.skipped < limits::EMPTY_LINES_MAX && self.pending().starts_with(b"\r\n") {
             self.start += 2;
+            self.skipped += 1;
         }
         self.rest();
     }
@@ -101,6 +104,7 @@ impl<'a> Inbox<'a> {
     /// Forgets the first `count` bytes.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
+        self.skipped = 0;
         self.skip_empty_lines();
     }
 

@@ -198,6 +198,8 @@ impl<'a> Transfer<'a> {
         let (loan, filled) = self.fill(pump).await?;
         metrics::add(&pump.counters.cold_windows, 1);
         let mut left = filled;
+        // For the whole window, not for each wait: a trickling client would keep the pipe for ever.
+        let give_up = tokio::time::Instant::now() + limits::PIPE_PATIENCE;
         while left > 0 {
             let is_last = self.offset + left as u64 >= self.end;
             let follow = if is_last { Follow::Nothing } else { Follow::Body };
@@ -209,7 +211,7 @@ impl<'a> Transfer<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let wait = writable(socket, progress, &pump.patience);
-                    if let Ok(ready) = tokio::time::timeout(limits::PIPE_PATIENCE, wait).await {
+                    if let Ok(ready) = tokio::time::timeout_at(give_up, wait).await {
                         ready?;
                     } else {
                         // The pipe is wanted elsewhere. What was in it is hot by now, and we know what was sent.

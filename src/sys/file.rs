@@ -160,8 +160,15 @@ pub enum Residency {
     Cold,
 }
 
-/// The smallest page of any machine we run on; a larger one makes a window look short of pages, hence cold, never hot.
-const PAGE_BYTES: u64 = 4096;
+/// Bytes of a page of this machine: 4 KiB as a rule, 16 KiB on some ARM kernels.
+fn page_bytes() -> u64 {
+    static PAGE_BYTES: OnceLock<u64> = OnceLock::new();
+    *PAGE_BYTES.get_or_init(|| {
+        let found = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+        found.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0).unwrap_or(4096)
+    })
+}
+
 /// The same number on every architecture, as all calls since Linux 5.1.
 const SYS_CACHESTAT: libc::c_long = 451;
 
@@ -279,14 +286,14 @@ impl MediaFile {
 
     /// Whether all pages between the two bytes are in the page cache. The last one is known to be.
     fn is_without_hole(&self, offset: u64, last: u64) -> bool {
-        let pages = last / PAGE_BYTES - offset / PAGE_BYTES + 1;
+        let pages = last / page_bytes() - offset / page_bytes() + 1;
         if pages == 1 {
             return true;
         }
         match self.cached_pages(offset, last) {
             Some(cached) => cached >= pages,
             None => {
-                let stride = ((last - offset) / limits::SPREAD_PROBES).max(PAGE_BYTES);
+                let stride = ((last - offset) / limits::SPREAD_PROBES).max(page_bytes());
                 let mut places = std::iter::successors(Some(offset), |at| at.checked_add(stride));
                 places.by_ref().take_while(|at| *at < last).all(|at| self.has_cached(at))
             }

@@ -80,6 +80,11 @@ pub fn reset_on_close(socket: &impl AsFd) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Whether an error says that this machine does not have the address, or its family: IPv6 may be off.
+pub fn is_without_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+}
+
 /// Ends our side of the connection: the peer reads what is queued, and then the end (shutdown(2)).
 ///
 /// # Errors
