@@ -31,13 +31,7 @@ pub(super) struct Found {
 pub(super) fn walk(library: &Library) -> Found {
     let mut found = Found::default();
     for (number, root) in library.roots().iter().enumerate().filter(|(_, root)| root.directory.is_some()) {
-        if let Err(error) = std::fs::read_dir(&root.path) {
-            let (name, path) = (&root.name, root.path.display());
-            tracing::warn!(root = name, %path, %error, "library root cannot be read; may the service user enter it?");
-            found.unreadable_roots.push(number);
-        } else {
-            walk_folder(library, number, &root.path, "", 0, &mut found);
-        }
+        walk_folder(library, number, &root.path, "", 0, &mut found);
     }
     found
 }
@@ -46,6 +40,11 @@ fn walk_folder(library: &Library, root: usize, folder: &Path, below: &str, depth
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) if depth <= limits::FOLDER_DEPTH_MAX => entries,
         Ok(_) => return found.skip(folder, &"too many folders below one another"),
+        Err(error) if depth == 0 => {
+            let (name, path) = (&library.roots()[root].name, folder.display());
+            tracing::warn!(root = name, %path, %error, "library root cannot be read; may the service user enter it?");
+            return found.unreadable_roots.push(root);
+        }
         Err(error) => {
             tracing::warn!(path = %folder.display(), %error, "folder of the library cannot be read");
             found.partial_roots.push(root);

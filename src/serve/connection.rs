@@ -18,7 +18,7 @@ use crate::limits;
 use crate::serve::Phase;
 use crate::serve::deadline::Progress;
 use crate::serve::exchange::{self, Next};
-use crate::serve::inbox::{Content, Inbox};
+use crate::serve::inbox::Inbox;
 use crate::serve::shard::Shard;
 use crate::serve::transfer::{self, Turn};
 use crate::sys::socket;
@@ -61,14 +61,14 @@ pub(super) async fn run(shard: &Shard, socket: &TcpStream, peer: SocketAddr) {
 
 /// Reads until a whole head, or one that is certain to be refused, stands in the inbox.
 async fn head(shard: &Shard, socket: &TcpStream, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
-    if inbox.content() == Content::Empty {
+    if inbox.pending().is_empty() {
         first_bytes(shard, socket, inbox).await?;
     }
-    if inbox.content() == Content::Ready {
+    if inbox.has_head() {
         return Ok(());
     }
     let rest = async {
-        while inbox.content() != Content::Ready {
+        while !inbox.has_head() {
             read(socket, inbox).await?;
         }
         Ok(())
@@ -91,7 +91,7 @@ async fn drained_patience(shard: &Shard) {
 async fn first_bytes(shard: &Shard, socket: &TcpStream, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
     let mut phase = shard.phase.clone();
     let mut progress = Progress::new(Instant::now());
-    while inbox.content() == Content::Empty {
+    while inbox.pending().is_empty() {
         tokio::select! {
             biased;
             read = timeout(shard.keep_alive_timeout, read(socket, inbox)) => match read {

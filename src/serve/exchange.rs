@@ -92,9 +92,7 @@ impl Exchange<'_> {
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
         let finished = response.finish(Envelope { keep_alive: keeps, ..envelope });
         match send(self.shard, self.socket, &finished.head, &finished.parts, turn).await {
-            Ok(()) => {
-                consumed.filter(|_| keeps).map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body })
-            }
+            Ok(()) => consumed.map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body }),
             Err(ended) => self.cut(ended, &finished.parts),
         }
     }

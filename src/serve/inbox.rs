@@ -26,17 +26,6 @@ pub(super) struct Inbox<'a> {
     skipped: usize,
 }
 
-/// What is in an inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    /// Nothing.
-    Empty,
-    /// A head that has begun.
-    Partial,
-    /// A whole head, or one that is certain to be refused.
-    Ready,
-}
-
 impl Buffers {
     fn take(&self) -> Box<[u8]> {
         let rested = self.0.borrow_mut().pop();
@@ -61,16 +50,10 @@ impl<'a> Inbox<'a> {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
 
-    /// What is there.
-    pub fn content(&self) -> Content {
+    /// Whether a whole head stands here, or one that is certain to be refused.
+    pub fn has_head(&self) -> bool {
         let pending = self.pending();
-        if pending.is_empty() {
-            Content::Empty
-        } else if ends_a_head(pending) || pending.len() >= limits::HEAD_BYTES_MAX || request::parse(pending).is_err() {
-            Content::Ready
-        } else {
-            Content::Partial
-        }
+        ends_a_head(pending) || pending.len() >= limits::HEAD_BYTES_MAX || request::parse(pending).is_err()
     }
 
     /// Reads what has arrived, without waiting. 0 at the end of the stream.
