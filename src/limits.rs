@@ -17,11 +17,17 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 pub const FIELDS_MAX: usize = 100;
 /// Empty lines passed over before a request line (RFC 9112 §2.2); with one more the head is refused.
 pub const EMPTY_LINES_MAX: usize = 2;
-/// Ranges honoured in one request; more are answered with the whole file (RFC 9110 §14.2 allows it).
+/// Parts of one answer, after ranges that overlap or touch have been joined. More are answered with the whole file
+/// (RFC 9110 §14.2 allows it).
 pub const RANGES_MAX: usize = 16;
-/// Bytes of the line before a chunk, with its extensions. 16 digits and CRLF are 18; no client of ours sends an
-/// extension.
-pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Ranges that one field may ask for before they are joined; with more it is ignored. So many cost 10 us to read and to
+/// sort, about as much as the rest of the request; a head has room for thousands.
+pub const RANGES_ASKED_MAX: usize = 256;
+/// Hexadecimal digits of the size of a chunk: sixteen are 64 bits.
+pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
+/// Bytes of the extensions of all chunks of one body. No client of ours sends any; without a bound they would be a body
+/// that no limit of bodies counts.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4096;
 /// Seconds after which a refused client may find room: about as long as a restart, or a wave of new connections.
 pub const RETRY_AFTER_SECONDS: u32 = 5;
 /// Bytes of a JSON body, held in memory while it is read.

@@ -2,13 +2,13 @@
 //!
 //! The one idea: a `Range` that is not understood is as good as none, so there is no error here, only a `Selection`.
 //! Extents lie within the file and are never empty, save the whole of an empty file. The work is bounded by the length
-//! of the field and by `RANGES_MAX`, and nothing is allocated.
+//! of the field and by `RANGES_ASKED_MAX`, and nothing is allocated for what a player asks.
 
 use std::fmt::{self, Display};
 
 use smallvec::SmallVec;
 
-use crate::limits::RANGES_MAX;
+use crate::limits::{RANGES_ASKED_MAX, RANGES_MAX};
 
 /// What to send of a file of known size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +23,13 @@ pub enum Selection {
     Part(Extent),
     /// Nothing of what was asked for exists: 416.
     Unsatisfiable,
-    /// Two extents or more, that neither overlap nor touch, in the order they were asked for: 206 multipart/byteranges.
-    Parts(SmallVec<[Extent; RANGES_MAX]>),
+    /// 2 to `RANGES_MAX` extents, that neither overlap nor touch, in the order they were asked for: 206
+    /// multipart/byteranges.
+    Parts(Extents),
 }
+
+/// Inline for as many as one answer may have; a field that asks for more, to be joined, takes memory of its own.
+type Extents = SmallVec<[Extent; RANGES_MAX]>;
 
 /// A run of bytes within a file, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +65,8 @@ pub fn select(range: Option<&str>, size: u64) -> Selection {
     match extents.as_slice() {
         [] => Selection::Unsatisfiable,
         [one] => Selection::Part(*one),
-        _ => Selection::Parts(extents),
+        several if several.len() <= RANGES_MAX => Selection::Parts(extents),
+        _ => Selection::Whole,
     }
 }
 
@@ -87,7 +92,7 @@ impl Spec {
 }
 
 /// The set of a `Range` field, or nothing where the field is to be ignored: another unit, wrong syntax, an empty set,
-/// or more than `RANGES_MAX` elements, which nobody sends who wants to see a film (RFC 9110 §14.2).
+/// or more than `RANGES_ASKED_MAX` elements, which nobody sends who wants to see a film (RFC 9110 §14.2).
 fn parse(field: &str) -> Option<SmallVec<[Spec; RANGES_MAX]>> {
     let (unit, set) = field.split_once('=')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -99,7 +104,7 @@ fn parse(field: &str) -> Option<SmallVec<[Spec; RANGES_MAX]>> {
         if element.is_empty() {
             continue; // A recipient ignores empty elements of a list. RFC 9110 §5.6.1.2
         }
-        if specs.len() == RANGES_MAX {
+        if specs.len() == RANGES_ASKED_MAX {
             return None;
         }
         specs.push(parse_spec(element)?);
@@ -130,7 +135,7 @@ fn parse_number(digits: &str) -> Option<u64> {
 
 /// Joins extents that overlap or touch. Each result stands where the first of its parts was asked for, as RFC 9110
 /// §15.3.7.2 recommends: a player asks for the index before the film.
-fn coalesce(extents: SmallVec<[Extent; RANGES_MAX]>) -> SmallVec<[Extent; RANGES_MAX]> {
+fn coalesce(extents: Extents) -> Extents {
     let mut by_offset: SmallVec<[(usize, Extent); RANGES_MAX]> = extents.into_iter().enumerate().collect();
     by_offset.sort_unstable_by_key(|(place, extent)| (extent.offset, *place));
     let mut joined: SmallVec<[(usize, Extent); RANGES_MAX]> = SmallVec::new();

@@ -39,7 +39,7 @@ pub enum Reject {
     EncodingInvalid,
     #[error("This transfer coding is not known; send the body plain or chunked.")]
     EncodingUnknown,
-    #[error("A chunk must begin with its size in hexadecimal digits on a line that ends with CR LF.")]
+    #[error("A chunk must be its size in hexadecimal digits, CR LF, so many bytes, CR LF; and few extensions.")]
     ChunkInvalid,
     #[error("The request target is not accepted: {why}.")]
     TargetInvalid { why: &'static str },

@@ -14,7 +14,7 @@ use super::target::{self, Target};
 mod chunk;
 mod fields;
 
-pub use chunk::{ChunkLine, parse_chunk_line, trailer_length};
+pub use chunk::{ChunkDecoder, Piece};
 pub use fields::{Fields, Lines};
 
 /// What the bytes read so far are.
@@ -71,7 +71,7 @@ pub enum Body {
     None,
     /// So many bytes.
     Length(u64),
-    /// Chunks, up to an empty one: see `parse_chunk_line`.
+    /// Chunks, up to an empty one: see `ChunkDecoder`.
     Chunked,
 }
 

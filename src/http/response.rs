@@ -128,7 +128,8 @@ impl<F> Response<F> {
         Self::new(status).security_fields()
     }
 
-    /// An extent of a film. The handler adds what it knows of the file (type, range, validators).
+    /// One extent of a film; several are a `multipart::response`. The handler adds what it knows of the file (type, range,
+    /// validators).
     pub fn media(status: u16, file: F, extent: Extent) -> Self {
         Self::new(status).field("X-Content-Type-Options", "nosniff").part(Part::Extent { file, extent })
     }

@@ -30,6 +30,11 @@ pub(super) struct Located<'a> {
 }
 
 impl Target<'_> {
+    /// Whether this is the asterisk form: the server as a whole. RFC 9112 §3.2.4
+    pub fn is_server(&self) -> bool {
+        self.path == "*"
+    }
+
     /// The segments of the path: none for `/`, and a last empty one for a path that ends with a slash, so that
     /// `/a/` does not match the route of `/a`.
     pub fn segments(&self) -> SmallVec<[&str; 8]> {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::http::media_type;
 use crate::http::reject::Reject;
-use crate::http::request::{Body, Request, parse_chunk_line, trailer_length};
+use crate::http::request::{Body, ChunkDecoder, Piece, Request};
 use crate::http::response::CONTINUE;
 use crate::limits;
 use crate::serve::deadline::Patience;
@@ -17,27 +17,59 @@ use crate::serve::transfer;
 use crate::sys::sendfile::Follow;
 
 /// The body of one request, and how much of it has been read.
+///
+/// What comes from the socket is looked at first and taken then, so that not one byte of the next request is read.
 #[derive(Debug)]
 pub(super) struct Incoming<'a> {
     /// What came with the head: the body's beginning, and perhaps the next requests behind it.
     early: &'a [u8],
     /// Bytes of `early` that belong to this body and have been read.
     consumed: usize,
-    /// Bytes that were read from the socket and belong to what comes after this body. Nobody can put them back.
-    overread: usize,
     left: Left,
     waits_for_continue: bool,
 }
 
 /// What of a body has not been read yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Left {
     /// So many bytes.
     Length(u64),
     /// Chunks, up to the last one.
-    Chunks,
+    Chunks(ChunkDecoder),
     /// Nobody knows: reading it failed.
     Lost,
+}
+
+impl Left {
+    fn is_nothing(&self) -> bool {
+        match self {
+            Left::Length(length) => *length == 0,
+            Left::Chunks(decoder) => decoder.is_ended(),
+            Left::Lost => false,
+        }
+    }
+
+    /// Bytes of data that are certain to follow, if the body ever ends.
+    fn promised(&self) -> u64 {
+        match self {
+            Left::Length(length) => *length,
+            Left::Chunks(decoder) => decoder.promised(),
+            Left::Lost => 0,
+        }
+    }
+
+    /// Takes what it can from the beginning of `input`.
+    fn decode<'i>(&mut self, input: &'i [u8]) -> Result<Piece<'i>, Reject> {
+        match self {
+            Left::Length(left) => {
+                let consumed = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= consumed as u64;
+                Ok(Piece { consumed, data: &input[..consumed] })
+            }
+            Left::Chunks(decoder) => decoder.decode(input),
+            Left::Lost => Err(Reject::BodyTimeout),
+        }
+    }
 }
 
 impl<'a> Incoming<'a> {
@@ -46,9 +78,9 @@ impl<'a> Incoming<'a> {
         let left = match request.body {
             Body::None => Left::Length(0),
             Body::Length(length) => Left::Length(length),
-            Body::Chunked => Left::Chunks,
+            Body::Chunked => Left::Chunks(ChunkDecoder::new()),
         };
-        Incoming { early, consumed: 0, overread: 0, left, waits_for_continue: request.expects_continue }
+        Incoming { early, consumed: 0, left, waits_for_continue: request.expects_continue }
     }
 
     /// Reads a JSON body whole.
@@ -74,8 +106,9 @@ impl<'a> Incoming<'a> {
             let said = transfer::send_bytes(socket, CONTINUE, Follow::Nothing, patience).await;
             said.map_err(|_| Reject::BodyTimeout)?;
         }
-        let reading = self.read(socket, limits::JSON_BODY_BYTES_MAX);
-        tokio::time::timeout(limits::BODY_TIMEOUT, reading).await.map_err(|_| Reject::BodyTimeout)?
+        let mut body = Vec::new();
+        self.read(socket, limits::JSON_BODY_BYTES_MAX, |data| body.extend_from_slice(data)).await?;
+        Ok(body)
     }
 
     /// Makes sure that the connection stands before the next message: `Some` of the bytes that came with this head and
@@ -83,110 +116,80 @@ impl<'a> Incoming<'a> {
     pub async fn finish(&mut self, socket: &TcpStream) -> Option<usize> {
         let is_short = match self.left {
             Left::Length(length) => length <= limits::UNWANTED_BODY_BYTES_MAX as u64,
-            Left::Chunks => true,
+            Left::Chunks(_) => true,
             Left::Lost => false,
         };
-        let is_read = self.left == Left::Length(0);
         // A client that waits for "100 Continue" and was answered otherwise need not send its body, so nobody knows
         // what its next byte is (RFC 9110 §10.1.1).
-        if !is_read && (!is_short || self.waits_for_continue) {
+        if !self.left.is_nothing() && (!is_short || self.waits_for_continue) {
             return None;
         }
-        let draining = self.read(socket, limits::UNWANTED_BODY_BYTES_MAX);
-        tokio::time::timeout(limits::BODY_TIMEOUT, draining).await.ok()?.ok()?;
-        (self.overread == 0).then_some(self.consumed)
+        self.read(socket, limits::UNWANTED_BODY_BYTES_MAX, |_| ()).await.ok()?;
+        Some(self.consumed)
     }
 
-    /// Reads the rest of the body, at most `most` bytes of it.
-    async fn read(&mut self, socket: &TcpStream, most: usize) -> Result<Vec<u8>, Reject> {
+    /// Reads the rest of the body, at most `bytes_max` of data, and hands it over piece by piece.
+    async fn read(&mut self, socket: &TcpStream, bytes_max: usize, take: impl FnMut(&[u8])) -> Result<(), Reject> {
+        if self.left.is_nothing() {
+            return Ok(());
+        }
         // Whoever stops in the middle, by an error or because time is up, has lost the place.
-        match std::mem::replace(&mut self.left, Left::Lost) {
-            Left::Length(0) => {
-                self.left = Left::Length(0);
-                Ok(Vec::new())
-            }
-            Left::Length(length) => self.read_length(socket, usize::try_from(length).unwrap_or(usize::MAX)).await,
-            Left::Chunks => self.read_chunks(socket, most).await,
-            Left::Lost => Err(Reject::BodyTimeout),
-        }
+        let mut left = std::mem::replace(&mut self.left, Left::Lost);
+        let reading = self.read_all(&mut left, socket, bytes_max, take);
+        tokio::time::timeout(limits::BODY_TIMEOUT, reading).await.map_err(|_| Reject::BodyTimeout)??;
+        self.left = left;
+        Ok(())
     }
 
-    async fn read_length(&mut self, socket: &TcpStream, length: usize) -> Result<Vec<u8>, Reject> {
-        let here = length.min(self.early.len());
-        let mut body = self.early[..here].to_vec();
-        self.consumed = here;
-        while body.len() < length {
-            more(socket, &mut body, length).await?;
-        }
-        self.left = Left::Length(0);
-        Ok(body)
-    }
-
-    async fn read_chunks(&mut self, socket: &TcpStream, most: usize) -> Result<Vec<u8>, Reject> {
-        let mut raw = self.early.to_vec();
-        let mut body = Vec::new();
-        let mut at = 0;
-        loop {
-            let line = loop {
-                match parse_chunk_line(&raw[at..])? {
-                    Some(line) => break line,
-                    None => more(socket, &mut raw, usize::MAX).await?,
+    async fn read_all(
+        &mut self,
+        left: &mut Left,
+        socket: &TcpStream,
+        bytes_max: usize,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), Reject> {
+        let mut data_bytes = 0_u64;
+        let mut take = |input: &[u8], left: &mut Left| -> Result<usize, Reject> {
+            let mut consumed = 0;
+            while consumed < input.len() && !left.is_nothing() {
+                let piece = left.decode(&input[consumed..])?;
+                consumed += piece.consumed;
+                data_bytes += piece.data.len() as u64;
+                if data_bytes.saturating_add(left.promised()) > bytes_max as u64 {
+                    return Err(Reject::BodyTooLarge);
                 }
-            };
-            at += line.line_length;
-            let length = usize::try_from(line.data_length).unwrap_or(usize::MAX);
-            if length == 0 {
-                break;
+                take(piece.data);
             }
-            if length > most - body.len() {
-                return Err(Reject::BodyTooLarge);
-            }
-            while raw.len() < at + length + 2 {
-                more(socket, &mut raw, usize::MAX).await?;
-            }
-            body.extend_from_slice(&raw[at..at + length]);
-            if &raw[at + length..at + length + 2] != b"\r\n" {
-                return Err(Reject::ChunkInvalid);
-            }
-            at += length + 2;
-            // What has been taken is forgotten, so that small chunks of a long body do not pile up. What came with the
-            // head stays: its length tells what of it was consumed.
-            if at > self.early.len() {
-                raw.drain(self.early.len()..at);
-                at = self.early.len();
-            }
-        }
-        let trailer = loop {
-            match trailer_length(&raw[at..])? {
-                Some(length) => break length,
-                None => more(socket, &mut raw, usize::MAX).await?,
-            }
+            Ok(consumed)
         };
-        at += trailer;
-        self.consumed = at.min(self.early.len());
-        self.overread = if at > self.early.len() { raw.len() - at } else { 0 };
-        self.left = Left::Length(0);
-        Ok(body)
+        self.consumed += take(&self.early[self.consumed..], left)?;
+        if left.is_nothing() {
+            return Ok(());
+        }
+        // On the heap: what stands here across a wait, each connection would hold for as long as it lives.
+        let mut seen = vec![0_u8; 4096];
+        while !left.is_nothing() {
+            // The client went away in the middle of its body; nobody will read the answer.
+            let count = socket.peek(&mut seen).await.ok().filter(|count| *count > 0).ok_or(Reject::BodyTimeout)?;
+            let consumed = take(&seen[..count], left)?;
+            forget(socket, &mut seen[..consumed])?;
+        }
+        Ok(())
     }
 }
 
-/// Waits for bytes and appends them, until there are at most `most`.
-async fn more(socket: &TcpStream, bytes: &mut Vec<u8>, most: usize) -> Result<(), Reject> {
-    let mut piece = [0_u8; 4096];
-    let wanted = piece.len().min(most - bytes.len());
-    loop {
-        socket.readable().await.map_err(|_| Reject::BodyTimeout)?;
-        match socket.try_read(&mut piece[..wanted]) {
-            // The client closed in the middle of its body; nobody will read the answer.
+/// Takes as many bytes from the socket as `seen` has: they have been looked at, so they are there.
+fn forget(socket: &TcpStream, seen: &mut [u8]) -> Result<(), Reject> {
+    let mut forgotten = 0;
+    while forgotten < seen.len() {
+        match socket.try_read(&mut seen[forgotten..]) {
             Ok(0) => return Err(Reject::BodyTimeout),
-            Ok(count) => {
-                bytes.extend_from_slice(&piece[..count]);
-                return Ok(());
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(count) => forgotten += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Err(Reject::BodyTimeout),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -240,7 +243,7 @@ mod tests {
     fn what_stands_behind_a_body_is_left_for_the_next_request_or_ends_the_connection() {
         let message = format!("{HEAD}Transfer-Encoding: chunked\n\n2\n{{}}\n0\n\nGET / HTTP/1.1\n");
         assert_eq!(read(&message, 1000), (Ok("{}".into()), Some(12)), "all of it came with the head");
-        assert_eq!(read(&message, 3), (Ok("{}".into()), None), "it was read from the socket and cannot be put back");
+        assert_eq!(read(&message, 3), (Ok("{}".into()), Some(3)), "the rest is still in the socket");
         let message = format!("{HEAD}Content-Length: 2\n\n{{}}GET / HTTP/1.1\n");
         assert_eq!(read(&message, 1000), (Ok("{}".into()), Some(2)));
         assert_eq!(read(&message, 0), (Ok("{}".into()), Some(0)), "by length, nothing beyond it is read");

@@ -1,8 +1,11 @@
 //! The table `tests/vectors/range.txt`, and what must hold for any field whatever.
 
+use proptest::prelude::*;
+
 use super::{Extent, Selection, select};
+use crate::http::models::range::{Model, select as select_by_model};
 use crate::http::vectors;
-use crate::limits::RANGES_MAX;
+use crate::limits::{RANGES_ASKED_MAX, RANGES_MAX};
 
 const TABLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/range.txt"));
 
@@ -51,51 +54,49 @@ fn content_range_names_first_last_and_size() {
     assert_eq!(Extent { offset: 5, length: 3 }.content_range(10).to_string(), "bytes 5-7/10");
 }
 
-/// Every selection, against a plain reading of the same set that marks the bytes of a small file one by one.
-#[test]
-fn selected_bytes_are_those_asked_for_and_no_others() {
-    let mut state = 1_u64;
-    let mut random = |bound: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % bound
-    };
-    for _ in 0..20_000 {
-        let size = random(12);
-        let mut wanted = vec![false; usize::try_from(size).expect("small")];
-        let mut elements = Vec::new();
-        for _ in 0..=random(4) {
-            let (first, length) = (random(14), random(5));
-            let marked = match random(3) {
-                0 => {
-                    elements.push(format!("{first}-{}", first + length));
-                    first..first + length + 1
-                }
-                1 => {
-                    elements.push(format!("{first}-"));
-                    first..u64::MAX
-                }
-                _ => {
-                    elements.push(format!("-{length}"));
-                    size.saturating_sub(length)..size
-                }
-            };
-            (0..size).filter(|at| marked.contains(at)).for_each(|at| wanted[at as usize] = true);
-        }
-        let field = format!("bytes={}", elements.join(","));
-        let extents = match select(Some(&field), size) {
-            Selection::Part(extent) => vec![extent],
-            Selection::Parts(extents) => extents.to_vec(),
-            Selection::Unsatisfiable => Vec::new(),
-            Selection::Whole => panic!("{field} is valid"),
+/// One element of a set: mostly of the sizes of the file, at times far beyond, at times nonsense.
+fn element() -> impl Strategy<Value = String> {
+    let position = || prop_oneof![8 => (0_u64..70).prop_map(|at| at.to_string()), 1 => "[0-9]{18,24}"];
+    prop_oneof![
+        6 => (position(), position()).prop_map(|(first, last)| format!("{first}-{last}")),
+        4 => (0_u64..64, 0_u64..9).prop_map(|(first, more)| format!("{first}-{}", first + more)),
+        2 => position().prop_map(|first| format!("{first}-")),
+        2 => position().prop_map(|length| format!("-{length}")),
+        1 => "[-0-9 ,\ta]{0,4}",
+    ]
+}
+
+proptest! {
+    /// Every selection, against a plain reading of the same set that marks the bytes of a small file one by one.
+    #[test]
+    fn a_second_reading_selects_the_same_bytes(
+        elements in prop::collection::vec(element(), 0..40),
+        unit in prop_oneof![9 => Just("bytes="), 1 => Just("Bytes="), 1 => Just("items="), 1 => Just("bytes ")],
+        size in 0_u64..64,
+    ) {
+        let field = format!("{unit}{}", elements.join(","));
+        let runs = |extents: &[Extent]| {
+            Model::Runs(extents.iter().map(|extent| (extent.offset, extent.end() - 1)).collect())
         };
-        let mut sent = vec![false; wanted.len()];
-        for extent in extents {
-            assert!(extent.length > 0, "{field} of {size}: an extent is never empty");
-            for at in extent.offset..extent.end() {
-                assert!(!std::mem::replace(&mut sent[at as usize], true), "{field} of {size}: {at} is sent twice");
-            }
-        }
-        assert_eq!(sent, wanted, "{field} of {size}");
+        let ours = match select(Some(&field), size) {
+            Selection::Whole => Model::Whole,
+            Selection::Unsatisfiable => Model::Unsatisfiable,
+            Selection::Part(extent) => runs(&[extent]),
+            Selection::Parts(extents) => runs(&extents),
+        };
+        prop_assert_eq!(ours, select_by_model(&field, size, RANGES_ASKED_MAX, RANGES_MAX));
+    }
+
+    /// An extent that is printed as a client asks for it, or as we answer, is the same extent again.
+    #[test]
+    fn what_is_printed_is_read_again(offset in 0..u64::MAX - 1, length in 1_u64..u64::MAX, size in 1_u64..u64::MAX) {
+        let offset = offset % size;
+        let extent = Extent { offset, length: 1 + (length - 1) % (size - offset) };
+        let content_range = extent.content_range(size).to_string();
+        let asked = content_range.replacen(' ', "=", 1);
+        let asked = asked.strip_suffix(&format!("/{size}")).expect("the size stands at the end");
+        prop_assert_eq!(select(Some(asked), size), Selection::Part(extent));
+        prop_assert_eq!(select(Some(&format!("bytes=-{}", size - offset)), size), Selection::Part(Extent { offset, length: size - offset }));
     }
 }
 

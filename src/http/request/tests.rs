@@ -1,9 +1,9 @@
-//! The table `tests/vectors/request.txt`; what holds for every cut and every mutation of its rows; the lines of chunks.
+//! The table `tests/vectors/request.txt`, and what holds for every cut and every mutation of its rows.
 
-use super::{Body, ChunkLine, Method, Parsed, Request, parse, parse_chunk_line, trailer_length};
-use crate::http::reject::Reject;
+use proptest::prelude::*;
+
+use super::{Body, Method, Parsed, Request, parse};
 use crate::http::vectors;
-use crate::limits::HEAD_BYTES_MAX;
 
 const TABLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/request.txt"));
 
@@ -153,30 +153,68 @@ fn ordinary_head_is_borrowed_whole() {
     }
 }
 
-#[test]
-fn chunk_line_is_hexadecimal_digits_and_a_line_end() {
-    let line = |line_length, data_length| Ok(Some(ChunkLine { line_length, data_length }));
-    assert_eq!(parse_chunk_line(b"5\r\nhello"), line(3, 5));
-    assert_eq!(parse_chunk_line(b"1aF\r\n"), line(5, 0x1af));
-    assert_eq!(parse_chunk_line(b"0\r\n\r\n"), line(3, 0));
-    assert_eq!(parse_chunk_line(b"5;name=\"value\"\r\n"), line(16, 5));
-    assert_eq!(parse_chunk_line(b"ffffffffffffffff\r\n"), line(18, u64::MAX));
-    for partial in ["", "5", "5\r", "5;name"] {
-        assert_eq!(parse_chunk_line(partial.as_bytes()), Ok(None), "{partial:?}");
-    }
-    let long = format!("5;{}", "a".repeat(300));
-    let wrong = ["\r\n", "\n", "5\n", "5\r\r\n", "g\r\n", "-5\r\n", "+5\r\n", "0x5\r\n", " 5\r\n", "5 5\r\n", ";a\r\n"];
-    for wrong in wrong.into_iter().chain(["10000000000000000\r\n", "5;a\0\r\n", "5;\ra\r\n", &long]) {
-        assert_eq!(parse_chunk_line(wrong.as_bytes()), Err(Reject::ChunkInvalid), "{wrong:?}");
+/// A head of valid parts, and what it means.
+#[derive(Debug, Clone)]
+struct Printed {
+    method: &'static str,
+    path: String,
+    host: String,
+    range: Option<String>,
+    agent: Option<String>,
+    length: Option<u64>,
+    is_closing: bool,
+    others: Vec<(String, String)>,
+}
+
+fn printed() -> impl Strategy<Value = Printed> {
+    let value = || prop::string::string_regex("[!-~]([ -~]{0,30}[!-~])?").expect("a regex");
+    (
+        prop::sample::select(vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+        "(/[a-z0-9~!$&'()*+,;=:@_-]{1,9}){1,4}",
+        "[a-z][a-z0-9.-]{0,20}(:[1-9][0-9]{0,3})?",
+        prop::option::of(value()),
+        prop::option::of(value()),
+        prop::option::of(any::<u64>()),
+        any::<bool>(),
+        prop::collection::vec(("x-[a-z0-9-]{1,20}", value()), 0..8),
+    )
+        .prop_map(|(method, path, host, range, agent, length, is_closing, others)| Printed {
+            method,
+            path,
+            host,
+            range,
+            agent,
+            length,
+            is_closing,
+            others,
+        })
+}
+
+impl Printed {
+    fn head(&self) -> String {
+        let mut lines = vec![format!("{} {} HTTP/1.1", self.method, self.path)];
+        lines.extend(self.others.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.push(format!("Host: {}", self.host));
+        lines.extend(self.range.iter().map(|range| format!("rAnGe:{range}")));
+        lines.extend(self.agent.iter().map(|agent| format!("User-Agent:\t {agent} ")));
+        lines.extend(self.length.iter().map(|length| format!("Content-Length: {length}")));
+        lines.extend(self.is_closing.then(|| "Connection: close".to_owned()));
+        lines.join("\r\n") + "\r\n\r\n"
     }
 }
 
-#[test]
-fn trailers_end_with_a_blank_line() {
-    assert_eq!(trailer_length(b"\r\nGET"), Ok(Some(2)));
-    assert_eq!(trailer_length(b"A: b\r\n\r\nGET"), Ok(Some(8)));
-    assert_eq!(trailer_length(b"A: b\r\n"), Ok(None));
-    assert_eq!(trailer_length(b""), Ok(None));
-    assert_eq!(trailer_length(b"A: b\n\r\n"), Err(Reject::LineEndingInvalid));
-    assert_eq!(trailer_length(&[b'a'; HEAD_BYTES_MAX]), Err(Reject::HeadTooLarge));
+proptest! {
+    #[test]
+    fn what_is_printed_is_read_again(printed in printed(), rest in prop::collection::vec(any::<u8>(), 0..20)) {
+        let head = printed.head();
+        let bytes = [head.as_bytes(), &rest].concat();
+        let Ok(Parsed::Complete { request, head_length }) = parse(&bytes) else { panic!("{head}") };
+        prop_assert_eq!(head_length, head.len());
+        prop_assert_eq!((request.method.as_str(), &*request.target.path), (printed.method, printed.path.as_str()));
+        prop_assert_eq!(request.fields.host, Some(printed.host.as_str()));
+        prop_assert_eq!(request.fields.range, printed.range.as_deref());
+        prop_assert_eq!(request.fields.user_agent, printed.agent.as_deref());
+        prop_assert_eq!(request.keep_alive, !printed.is_closing);
+        prop_assert_eq!(request.body, printed.length.map_or(Body::None, Body::Length));
+    }
 }

@@ -1,6 +1,9 @@
 //! The table `tests/vectors/target.txt`, and the readings of a target that is accepted.
 
-use super::{Target, is_host_and_port, parse};
+use proptest::prelude::*;
+
+use super::{Target, encode_path, is_host_and_port, parse};
+use crate::http::models::target::read;
 use crate::http::reject::Reject;
 use crate::http::request::Method;
 use crate::http::vectors;
@@ -93,5 +96,38 @@ fn host_is_a_name_or_an_address_and_perhaps_a_port() {
     }
     for host in ["a b", "a/b", "a@b", "a?b", "a#b", "a\\b", "é", "a%2", "a\0", "a\"b"] {
         assert!(!is_host_and_port(host), "{host}");
+    }
+}
+
+/// Targets of the pieces that decide, and others.
+fn raw_target() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        6 => prop::sample::select(vec![
+            "/", "/", ".", "..", "%2e", "%2E", "%2f", "%2F", "%5c", "\\", "%00", "%25", "%C3%A9", "%c0%ae", "%", "%zz", "?", "#", "a",
+            ".mp4", "//", "%7f", "%20", "+", ";", "é", "%e9", "%F0%9F%8E%AC",
+        ]).prop_map(str::to_owned),
+        1 => "\\PC{0,3}",
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
+proptest! {
+    #[test]
+    fn a_second_reading_agrees(raw in raw_target()) {
+        let ours = parse(Method::Get, &raw).ok().map(|located| {
+            (located.target.path.into_owned(), located.target.query.map(str::to_owned))
+        });
+        prop_assert_eq!(ours, read(&raw));
+    }
+
+    #[test]
+    fn a_path_that_is_printed_is_read_again(segments in prop::collection::vec("[^/\\\\\\p{Cc}]{1,12}", 1..6)) {
+        let path = format!("/{}", segments.join("/"));
+        let is_resolved = !segments.iter().any(|segment| segment == "." || segment == "..");
+        let printed = encode_path(&path).to_string();
+        match parse(Method::Get, &printed) {
+            Ok(located) => prop_assert_eq!(&*located.target.path, path.as_str()),
+            Err(reject) => prop_assert!(!is_resolved, "{printed}: {reject}"),
+        }
     }
 }
