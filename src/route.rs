@@ -30,18 +30,28 @@ pub enum Route<'a> {
     StreamPath(&'a str),
     /// The bytes of a film, by its id.
     StreamId(Uuid),
-    /// Which methods a path has: OPTIONS on any of the above.
-    Options(&'static str),
+    /// Which methods a path has: OPTIONS on any of the above, or on the server as a whole.
+    Options {
+        /// The methods.
+        allow: &'static str,
+        /// Whether films are there, which pages of other sites may be allowed to read.
+        is_media: bool,
+    },
 }
 
 const READ: &str = "GET, HEAD, OPTIONS";
 const POST: &str = "POST, OPTIONS";
+/// What the server can do somewhere. RFC 9110 §9.3.7
+const ANY: &str = "GET, HEAD, POST, OPTIONS";
 
 /// The route of a request.
 ///
 /// # Errors
 /// 404 for a path that is not in the table, 405 with `Allow` for a method that its row does not have.
 pub fn resolve<'a>(method: Method, target: &'a Target<'_>) -> Result<Route<'a>, Reject> {
+    if target.is_server() {
+        return Ok(Route::Options { allow: ANY, is_media: false });
+    }
     let (route, allow) = match target.segments().as_slice() {
         ["health"] => (Route::Health(Probe::Whole), READ),
         ["health", "live"] => (Route::Health(Probe::Live), READ),
@@ -57,7 +67,7 @@ pub fn resolve<'a>(method: Method, target: &'a Target<'_>) -> Result<Route<'a>, 
         _ => return Err(Reject::NotFound),
     };
     match method {
-        Method::Options => Ok(Route::Options(allow)),
+        Method::Options => Ok(Route::Options { allow, is_media: route.is_media() }),
         Method::Get | Method::Head if allow == READ => Ok(route),
         Method::Post if allow == POST => Ok(route),
         Method::Get | Method::Head | Method::Post | Method::Put | Method::Patch | Method::Delete => {
@@ -70,7 +80,7 @@ impl Route<'_> {
     /// What the route asks of its caller.
     pub fn need(&self) -> Need {
         match self {
-            Route::Health(_) | Route::Login | Route::Options(_) => Need::Public,
+            Route::Health(_) | Route::Login | Route::Options { .. } => Need::Public,
             Route::Metrics => Need::AdminOrLoopback,
             Route::Me | Route::Videos | Route::Video(_) | Route::StreamPath(_) | Route::StreamId(_) => Need::User,
         }
@@ -78,15 +88,15 @@ impl Route<'_> {
 
     /// Where the route takes a token from: media routes also from the query, for players that can set no field.
     pub fn carriers(&self) -> Carriers {
+        if self.is_media() { Carriers::FieldsOrQuery } else { Carriers::Fields }
+    }
+
+    /// Whether films are there: they have carriers of their own, and may be shared with pages of other sites.
+    pub fn is_media(&self) -> bool {
         match self {
-            Route::StreamPath(_) | Route::StreamId(_) => Carriers::FieldsOrQuery,
-            Route::Health(_)
-            | Route::Metrics
-            | Route::Login
-            | Route::Me
-            | Route::Videos
-            | Route::Video(_)
-            | Route::Options(_) => Carriers::Fields,
+            Route::StreamPath(_) | Route::StreamId(_) => true,
+            Route::Options { is_media, .. } => *is_media,
+            Route::Health(_) | Route::Metrics | Route::Login | Route::Me | Route::Videos | Route::Video(_) => false,
         }
     }
 }
@@ -131,7 +141,10 @@ mod tests {
             (&format!("GET /api/stream/{id}"), Ok(format!("StreamId({id})"))),
             ("GET /api/stream/video", Err(404)),
             ("DELETE /api/stream/video/a.mp4", Err(405)),
-            ("OPTIONS /api/auth/login", Ok("Options(\"POST, OPTIONS\")".into())),
+            ("OPTIONS /api/auth/login", Ok("Options { allow: \"POST, OPTIONS\", is_media: false }".into())),
+            ("OPTIONS /stream/video/a", Ok("Options { allow: \"GET, HEAD, OPTIONS\", is_media: true }".into())),
+            ("OPTIONS *", Ok("Options { allow: \"GET, HEAD, POST, OPTIONS\", is_media: false }".into())),
+            ("OPTIONS /*", Err(404)),
             ("GET /", Err(404)),
             ("GET /API/videos", Err(404)),
         ] {

@@ -1,7 +1,7 @@
-//! The bytes of a film: file -> conditional -> range -> one extent.
+//! The bytes of a film: file -> conditional -> range -> extents.
 //!
 //! Nothing here reads the file. It is opened below its root, its size and time are read from the very descriptor that
-//! will be sent, and the answer is a [`Response`] whose body is an extent of it; `serve` lets the kernel send that.
+//! will be sent, and the answer is a [`Response`] whose body is made of extents of it; `serve` lets the kernel send them.
 //! Asks no database and takes no lock.
 
 use std::io;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::http::conditional::{self, ETag, Validators, Verdict};
+use crate::http::multipart::{self, Boundary};
 use crate::http::range::{self, Extent, Selection};
 use crate::http::reject::Reject;
 use crate::http::request::{Method, Request};
@@ -125,15 +126,24 @@ impl Media<'_> {
                 Ok(self.send(206, extent, &validators, now).field("Content-Range", content_range))
             }
             Selection::Unsatisfiable => Err(Reject::RangeNotSatisfiable { size }),
-            // A server may ignore a Range it does not care for, and the client gets the whole film.
-            Selection::Whole | Selection::Parts(_) => Ok(self.send(200, Extent::whole(size), &validators, now)),
+            Selection::Parts(extents) => {
+                let boundary = Boundary::new(Uuid::new_v4().as_u128());
+                let response = multipart::response(&self.video, self.content_type, size, &extents, boundary);
+                Ok(self.named(response, &validators, now))
+            }
+            Selection::Whole => Ok(self.send(200, Extent::whole(size), &validators, now)),
         }
     }
 
-    fn send(self, status: u16, extent: Extent, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
+    fn send(&self, status: u16, extent: Extent, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
+        let response = Response::media(status, self.video.clone(), extent).field("Content-Type", self.content_type);
+        self.named(response, validators, now)
+    }
+
+    /// The fields that 200 and 206 share.
+    fn named(&self, response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
         let filename = self.path.rsplit('/').next().unwrap_or(self.path);
-        let response = Response::media(status, self.video, extent)
-            .field("Content-Type", self.content_type)
+        let response = response
             .field("Content-Disposition", media_type::content_disposition(filename))
             .field("X-Accel-Buffering", "no");
         described(response, validators, now)

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::auth::password::Hasher;
 use crate::auth::token::Signer;
 use crate::config::Config;
+use crate::http::cors;
 use crate::http::reject::Reject;
 use crate::library::Library;
 use crate::metrics::Metrics;
@@ -39,6 +40,8 @@ pub struct Services {
     pub signer: Signer,
     /// The password thread.
     pub hasher: Hasher,
+    /// Which pages of other sites may read films.
+    pub cors: cors::Policy,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Who waits for the disk.

@@ -36,6 +36,8 @@ pub(super) enum Kind {
     ListOf(&'static [&'static str]),
     /// A list of addresses with ports.
     Addresses,
+    /// A list of origins of web pages, or `*`.
+    Origins,
     /// A list of `{ name, path }`.
     Roots,
 }
@@ -76,6 +78,7 @@ impl Kind {
             Kind::OneOf(words) => one_of(words),
             Kind::ListOf(words) => format!("a list of at least one of {}", words.join(", ")),
             Kind::Addresses => "a list of IP addresses with ports, such as \"192.168.1.9:3000\"".to_owned(),
+            Kind::Origins => "a list of origins, such as \"https://tv.example.org\", or [\"*\"]".to_owned(),
             Kind::Roots => "a list of { name, path }, such as [{ name = \"films\", path = \"/srv/films\" }]".to_owned(),
         }
     }
@@ -86,7 +89,7 @@ impl Kind {
         let is_array = text.trim_start().starts_with('[');
         let read = match self {
             Kind::Integer { .. } => text.trim().parse().ok().map(Given::integer),
-            Kind::ListOf(_) | Kind::Addresses | Kind::Roots if is_array => {
+            Kind::ListOf(_) | Kind::Addresses | Kind::Origins | Kind::Roots if is_array => {
                 given::from_toml(text.trim()).or_else(|| given::from_json(text))
             }
             // As in PATH; an empty part is nothing.
@@ -97,7 +100,8 @@ impl Kind {
             | Kind::Word
             | Kind::OneOf(_)
             | Kind::ListOf(_)
-            | Kind::Addresses => None,
+            | Kind::Addresses
+            | Kind::Origins => None,
         };
         read.unwrap_or_else(|| Given::text(text))
     }
@@ -127,6 +131,7 @@ impl Kind {
                 each(items, |item| format_name(item, words))
             }
             (Kind::Addresses, Content::List(items)) => each(items, address),
+            (Kind::Origins, Content::List(items)) => each(items, origin),
             (Kind::Roots, Content::List(items)) => roots(items, base),
             _ => self.refuse(given),
         }
@@ -195,6 +200,29 @@ fn address(item: &Given) -> Result<String, String> {
         },
         Content::Integer(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => Err(address_wanted(item)),
     }
+}
+
+/// A scheme and an authority as browsers write them in `Origin`: small letters, no default port, nothing after it.
+/// Fetch §3.1, RFC 6454 §6.2
+fn origin(item: &Given) -> Result<String, String> {
+    let without_end = |text: &str, end: &str| text.strip_suffix(end).unwrap_or(text).to_owned();
+    if let Content::Text(text) = &item.content {
+        let origin = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+        let parts = origin.split_once("://");
+        let is_host = |host: &str| {
+            !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+        };
+        match parts {
+            None if origin == "*" => return Ok(origin),
+            Some(("http", host)) if is_host(host) => return Ok(without_end(&origin, ":80")),
+            Some(("https", host)) if is_host(host) => return Ok(without_end(&origin, ":443")),
+            _ => {}
+        }
+    }
+    Err(format!(
+        "has {}, but wants origins, such as \"https://tv.example.org\" or \"http://192.168.1.9:8080\".",
+        item.shown()
+    ))
 }
 
 fn address_wanted(item: &Given) -> String {

@@ -296,6 +296,8 @@ pub struct Net {
     /// How long a request head may take to arrive.
     #[serde(deserialize_with = "milliseconds")]
     pub head_timeout: Duration,
+    /// Origins of pages that may show films: `https://host`, or `*`.
+    pub cors_origins: Vec<String>,
 }
 
 /// Section `[log]`.

@@ -257,6 +257,14 @@ pub(super) const OPTIONS: &[Row] = &[
         "A connection may be idle between two requests for so long.",
     ),
     row("net.head_timeout", duration(1, HOUR), r#""10s""#, "A request's head must arrive within this time."),
+    row(
+        "net.cors_origins",
+        Kind::Origins,
+        "[]",
+        "Web sites whose pages may show films of this server in the browser, and Cast receivers; \"*\" is every site. \
+         A page needs a token of its own: the sign-in of the browser is not shared.",
+    )
+    .example(r#"["https://tv.example.org"]"#),
     row("log.format", Kind::OneOf(LOG_FORMATS), r#""text""#, "Lines for people, or JSON for programs."),
     row("log.level", Kind::OneOf(LOG_LEVELS), r#""info""#, "The least important events that are written."),
     row("directories.state", Kind::Path, r#""/var/lib/reelway""#, "Accounts, the signing key, and the lock.")

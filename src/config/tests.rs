@@ -404,3 +404,18 @@ fn host_and_port_become_addresses_unless_listen_says_otherwise() {
     assert_eq!(Place::file("server.shards = 7").load().config.server.shard_count(), 7);
     assert!((1..=4).contains(&Place::file("").load().config.server.shard_count()));
 }
+
+#[test]
+fn origins_are_kept_as_browsers_write_them() {
+    for (file, origins) in [
+        ("", &[][..]),
+        ("net.cors_origins = [\"*\"]", &["*"]),
+        ("net.cors_origins = [\"HTTPS://TV.Example:443/\"]", &["https://tv.example"]),
+        (
+            "net.cors_origins = [\"http://192.168.1.9:80\", \"http://[::1]:8080\"]",
+            &["http://192.168.1.9", "http://[::1]:8080"],
+        ),
+    ] {
+        assert_eq!(Place::file(file).load().config.net.cors_origins, origins, "{file}");
+    }
+}

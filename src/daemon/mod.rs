@@ -19,6 +19,7 @@ use crate::auth::keys::{Keys, Places};
 use crate::auth::password::Hasher;
 use crate::auth::token::Signer;
 use crate::config::{Config, Loaded};
+use crate::http::cors;
 use crate::library::Library;
 use crate::limits;
 use crate::log;
@@ -163,6 +164,7 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
         sessions,
         signer,
         hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,
+        cors: cors::Policy::new(&config.net.cors_origins),
         metrics: Arc::new(metrics),
         engine,
         ring_refusal: refusal.map(|reason| reason.to_string()),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::api;
+use crate::api::{self, Services};
 use crate::auth::carriers;
 use crate::auth::{Caller, Need};
 use crate::http::reject::Reject;
@@ -45,7 +45,8 @@ pub(super) async fn run(shard: &Shard, socket: &TcpStream, peer: IpAddr, pending
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &pending[head_length..]);
             let (request_id, user_id) = (OnceCell::new(), OnceCell::new());
-            let exchange = Exchange { shard, socket, peer, request: &request, body, request_id, user_id };
+            let exchange =
+                Exchange { shard, socket, peer, request: &request, body, request_id, user_id, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -74,16 +75,15 @@ struct Exchange<'a> {
     request_id: OnceCell<Uuid>,
     /// Who is asking, once that is known.
     user_id: OnceCell<Uuid>,
+    /// Whether this is about a film, once that is known.
+    is_media: bool,
 }
 
 impl Exchange<'_> {
     async fn run(mut self, head_length: usize, turn: &mut Turn) -> Next {
         let (response, closes) = match self.answer().await {
             Ok(response) => (response, false),
-            Err(reject) => {
-                let path = &*self.request.target.path;
-                (refusal(self.shard, &reject, self.request_id(), self.peer, path), reject.closes())
-            }
+            Err(reject) => (self.refuse(&reject), reject.closes()),
         };
         // The rest of a body nobody wanted, before the answer says whether the connection is kept.
         let may_keep = self.request.keep_alive && !closes && !self.shard.is_draining();
@@ -101,17 +101,17 @@ impl Exchange<'_> {
     async fn answer(&mut self) -> Result<Response<OpenVideo>, Reject> {
         let Exchange { shard, request, peer, .. } = *self;
         let services = &shard.state.services;
-        let (library, engine) = (&services.library, shard.pump.engine);
         let now = shard.now();
 
         let route = route::resolve(request.method, &request.target)?; // 404, 405
+        self.is_media = route.is_media();
         let caller = self.caller(&route, now).await?; // 401
         let is_loopback = peer.is_loopback() && !request.fields.is_forwarded;
         let grant = route.need().judge(caller, is_loopback)?; // 401, 403
 
         match route {
-            Route::StreamPath(path) => stream::answer(library, engine, Wanted::Path(path), request, now).await,
-            Route::StreamId(id) => stream::answer(library, engine, Wanted::Id(id), request, now).await,
+            Route::StreamPath(path) => self.film(Wanted::Path(path), now).await,
+            Route::StreamId(id) => self.film(Wanted::Id(id), now).await,
             Route::Health(probe) => Ok(api::health::answer(services, probe).await),
             Route::Metrics => api::metrics::answer(services),
             Route::Login => {
@@ -122,8 +122,24 @@ impl Exchange<'_> {
             Route::Me => api::auth::me(services, &grant).await,
             Route::Videos => api::videos::list(services, &request.target),
             Route::Video(id) => api::videos::get(services, id),
-            Route::Options(allow) => Ok(Response::empty(204).field("Allow", allow)),
+            Route::Options { allow, is_media } => {
+                let options = Response::empty(204).field("Allow", allow);
+                Ok(if is_media { services.cors.preflight(options, request.fields.origin) } else { options })
+            }
         }
+    }
+
+    async fn film(&self, wanted: Wanted<'_>, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
+        let Services { library, cors, .. } = &self.shard.state.services;
+        let film = stream::answer(library, self.shard.pump.engine, wanted, self.request, now).await?;
+        Ok(cors.film(film, self.request.fields.origin))
+    }
+
+    /// The answer that says no. A page of another site may read why it has no film.
+    fn refuse(&self, reject: &Reject) -> Response<OpenVideo> {
+        let refusal = refusal(self.shard, reject, self.request_id(), self.peer, &self.request.target.path);
+        let cors = &self.shard.state.services.cors;
+        if self.is_media { cors.answer(refusal, self.request.fields.origin) } else { refusal }
     }
 
     /// Who is asking, by a token that we signed and a session that lives. A route that needs nobody looks for nobody:

@@ -43,6 +43,20 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[net]\ncors_origins = [\n  \"tv.example\",\n  \"https://\",\n  \"https://a/b\",\n  \"ftp://a\",\n  \"https://a:443\",\n  \"HTTPS://A/\",\n]",
+        &[
+            "3: net.cors_origins has \"tv.example\", but wants origins, such as \"https://tv.example.org\" or \
+             \"http://192.168.1.9:8080\".",
+            "4: net.cors_origins has \"https://\", but wants origins, such as \"https://tv.example.org\" or \
+             \"http://192.168.1.9:8080\".",
+            "5: net.cors_origins has \"https://a/b\", but wants origins, such as \"https://tv.example.org\" or \
+             \"http://192.168.1.9:8080\".",
+            "6: net.cors_origins has \"ftp://a\", but wants origins, such as \"https://tv.example.org\" or \
+             \"http://192.168.1.9:8080\".",
+            "8: net.cors_origins has \"HTTPS://A/\" twice.",
+        ],
+    ),
+    (
         "[log]\nlevel = \"loud\"",
         &["2: log.level is \"loud\", but must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."],
     ),
