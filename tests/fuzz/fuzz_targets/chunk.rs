@@ -1,0 +1,4 @@
+//! See `checks/chunk.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| reelway_fuzz::checks::chunk::check(input));

@@ -1,0 +1,4 @@
+//! See `checks/multipart.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| reelway_fuzz::checks::multipart::check(input));
