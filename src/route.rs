@@ -101,8 +101,11 @@ impl Route<'_> {
     }
 }
 
+/// Only as we write it, in small letters or capitals (Apple's): braces, `urn:uuid:` or no dashes would give one video many
+/// addresses.
 fn uuid(segment: &str) -> Result<Uuid, Reject> {
-    Uuid::try_parse(segment).map_err(|_| Reject::NotFound)
+    let is_plain = segment.len() == uuid::fmt::Hyphenated::LENGTH;
+    Uuid::try_parse(segment).ok().filter(|_| is_plain).ok_or(Reject::NotFound)
 }
 
 fn after<'a>(target: &'a Target<'_>, prefix: &str) -> Result<&'a str, Reject> {
@@ -136,6 +139,13 @@ mod tests {
             ("GET /api/videos?query=x", Ok("Videos".into())),
             (&format!("GET /api/videos/{id}"), Ok(format!("Video({id})"))),
             ("GET /api/videos/nonsense", Err(404)),
+            (
+                "GET /api/stream/00000000-0000-0000-0000-00000000000A",
+                Ok("StreamId(00000000-0000-0000-0000-00000000000a)".into()),
+            ),
+            ("GET /api/stream/00000000000000000000000000000001", Err(404)),
+            ("GET /api/stream/%7B00000000-0000-0000-0000-000000000001%7D", Err(404)),
+            ("GET /api/stream/urn:uuid:00000000-0000-0000-0000-000000000001", Err(404)),
             ("GET /api/stream/video/a/b%20c.mp4", Ok("StreamPath(\"a/b c.mp4\")".into())),
             ("HEAD /stream/video/a.mp4?token=x", Ok("StreamPath(\"a.mp4\")".into())),
             (&format!("GET /api/stream/{id}"), Ok(format!("StreamId({id})"))),

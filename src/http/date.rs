@@ -18,11 +18,26 @@ pub fn format(seconds: i64) -> impl Display {
     HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// The seconds since 1970 that `text` names, or nothing if it is not a date in one of the three forms.
+/// The seconds since 1970 that `text` names, or nothing if it is not a date in one of the three forms. A leap second is the
+/// second before it, as in the time of the system.
 pub fn parse(text: &str) -> Option<i64> {
+    parse_common(text).or_else(|| parse_common(&text.replacen(":60 ", ":59 ", 1))).or_else(|| parse_old(text))
+}
+
+/// What `httpdate` knows: years from 1970, minutes of 60 seconds.
+fn parse_common(text: &str) -> Option<i64> {
     let date: HttpDate = text.parse().ok()?;
     let since_epoch = SystemTime::from(date).duration_since(SystemTime::UNIX_EPOCH).ok()?;
     i64::try_from(since_epoch.as_secs()).ok()
+}
+
+/// A date of the years 1600 to 1969, by the same day 400 years later: the calendar repeats itself, days of the week
+/// included.
+fn parse_old(text: &str) -> Option<i64> {
+    const CYCLE_SECONDS: i64 = 146_097 * 24 * 60 * 60;
+    let year = text.split(' ').find(|word| word.len() == 4 && word.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let number = year.parse::<u32>().ok().filter(|year| (1600..1970).contains(year))?;
+    parse_common(&text.replacen(year, &(number + 400).to_string(), 1)).map(|seconds| seconds - CYCLE_SECONDS)
 }
 
 #[cfg(test)]
@@ -49,6 +64,23 @@ mod tests {
         assert_eq!(format(-1).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(format(i64::MIN).to_string(), "Thu, 01 Jan 1970 00:00:00 GMT");
         assert_eq!(format(i64::MAX).to_string(), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+
+    #[test]
+    fn valid_dates_that_nobody_sends_are_dates() {
+        for (text, seconds) in [
+            ("Sat, 31 Dec 2016 23:59:60 GMT", 1_483_228_799),
+            ("Wed, 31 Dec 1969 23:59:59 GMT", -1),
+            ("Fri, 01 Jan 1960 00:00:00 GMT", -315_619_200),
+            ("Sat, 01 Jan 1600 00:00:00 GMT", -11_676_096_000),
+            ("Fri Jan  1 00:00:00 1960", -315_619_200),
+        ] {
+            assert_eq!(parse(text), Some(seconds), "{text}");
+        }
+        for wrong in ["Thu, 01 Jan 1960 00:00:00 GMT", "Sat, 31 Dec 2016 23:60:00 GMT", "Sat, 31 Dec 2016 23:59:61 GMT"]
+        {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

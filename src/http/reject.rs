@@ -78,7 +78,14 @@ pub enum Reject {
     #[error("The parameter {name} is not accepted: {why}.")]
     ParameterInvalid { name: &'static str, why: &'static str },
 
+    #[error("This connection is not encrypted, so nothing named https is here; ask for it by http.")]
+    Misdirected,
+
     // The body.
+    #[error("The connection was ended in the middle of the body; send it whole.")]
+    BodyIncomplete,
+    #[error("The body is compressed or otherwise coded; send it as it is, without Content-Encoding.")]
+    BodyCoded,
     #[error("The body did not arrive in time; send it at once.")]
     BodyTimeout,
     #[error("A body must come with its length; send Content-Length or Transfer-Encoding: chunked.")]
@@ -131,6 +138,9 @@ pub enum Challenge {
     /// A token, or name and password: for players, which know nothing else.
     BearerOrBasic,
 }
+
+/// The challenge of a token. A scheme is never alone: RFC 6750 §3.
+const BEARER: &str = "Bearer realm=\"reelway\"";
 
 /// The body of a refusal. RFC 9457 §3
 #[derive(Serialize)]
@@ -185,6 +195,7 @@ impl Reject {
             | MethodUnknown
             | ExpectationFailed
             | HeadTimeout
+            | BodyIncomplete
             | BodyTimeout
             | BodyTooLarge
             | Draining
@@ -197,6 +208,8 @@ impl Reject {
             | RangeNotSatisfiable { .. }
             | PreconditionFailed
             | ParameterInvalid { .. }
+            | Misdirected
+            | BodyCoded
             | LengthRequired
             | NotJson
             | BadJson { .. }
@@ -226,15 +239,18 @@ impl Reject {
             Reject::Unauthorized { credential, challenge } => {
                 // A client that sent nothing is told no error. RFC 6750 §3.1
                 let response = match credential {
-                    Credential::Missing => response.field("WWW-Authenticate", "Bearer"),
-                    Credential::Invalid => response.field("WWW-Authenticate", "Bearer error=\"invalid_token\""),
+                    Credential::Missing => response.field("WWW-Authenticate", BEARER),
+                    Credential::Invalid => {
+                        response.field("WWW-Authenticate", format_args!("{BEARER}, error=\"invalid_token\""))
+                    }
                 };
                 match challenge {
                     Challenge::Bearer => response,
                     Challenge::BearerOrBasic => response.field("WWW-Authenticate", "Basic realm=\"reelway\""),
                 }
             }
-            Reject::BadLogin => response.field("WWW-Authenticate", "Bearer"),
+            Reject::BadLogin => response.field("WWW-Authenticate", BEARER),
+            Reject::BodyCoded => response.field("Accept-Encoding", "identity"), // RFC 9110 §12.5.3
             Reject::MethodNotAllowed { allow } => response.field("Allow", allow),
             Reject::RangeNotSatisfiable { size } => {
                 response.field("Accept-Ranges", "bytes").field("Content-Range", format_args!("bytes */{size}"))
@@ -272,6 +288,7 @@ impl Reject {
             Reject::TargetInvalid { .. } => (400, "target_invalid"),
             Reject::ParameterInvalid { .. } => (400, "parameter_invalid"),
             Reject::BadJson { .. } => (400, "bad_json"),
+            Reject::BodyIncomplete => (400, "body_incomplete"),
             Reject::Unauthorized { credential: Credential::Missing, .. } => (401, "credential_missing"),
             Reject::Unauthorized { credential: Credential::Invalid, .. } => (401, "credential_invalid"),
             Reject::BadLogin => (401, "bad_login"),
@@ -285,8 +302,10 @@ impl Reject {
             Reject::BodyTooLarge => (413, "body_too_large"),
             Reject::TargetTooLong => (414, "target_too_long"),
             Reject::NotJson => (415, "not_json"),
+            Reject::BodyCoded => (415, "body_coded"),
             Reject::RangeNotSatisfiable { .. } => (416, "range_not_satisfiable"),
             Reject::ExpectationFailed => (417, "expectation_failed"),
+            Reject::Misdirected => (421, "misdirected"),
             Reject::HeadTooLarge => (431, "head_too_large"),
             Reject::TooManyFields => (431, "too_many_fields"),
             Reject::Internal => (500, "internal"),

@@ -6,7 +6,7 @@
 //! cannot be kept after it, for nobody knows where the next request begins.
 //! RFC 9112 §2 to §7 and §9.3; spec/HTTP.md, "Messages".
 
-use crate::limits::{FIELDS_MAX, HEAD_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{EMPTY_LINES_MAX, FIELDS_MAX, HEAD_BYTES_MAX, TARGET_BYTES_MAX};
 
 use super::reject::Reject;
 use super::target::{self, Target};
@@ -80,9 +80,18 @@ pub enum Body {
 /// # Errors
 /// A `Reject` as soon as no continuation of `bytes` could be accepted. The connection closes after it.
 pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, Reject> {
+    parse_after(0, bytes)
+}
+
+/// Reads the head at the start of `bytes`, before which `empty_lines` have been passed over already.
+///
+/// # Errors
+/// As `parse`.
+pub fn parse_after(empty_lines: usize, bytes: &[u8]) -> Result<Parsed<'_>, Reject> {
     let window = bytes.get(..HEAD_BYTES_MAX).unwrap_or(bytes);
-    let skipped = empty_lines_length(window)?;
+    let skipped = empty_lines_length(window, EMPTY_LINES_MAX.saturating_sub(empty_lines))?;
     let rest = window.get(skipped..).unwrap_or_default();
+    refuse_long_method(rest)?;
     refuse_long_target(rest)?;
     let end = blank_line_end(rest)?;
     let head = &rest[..end.unwrap_or(rest.len())];
@@ -149,17 +158,36 @@ fn interpret<'a>(
     })
 }
 
-/// Bytes of the empty lines before a request line: at most two, for old clients that end a body with one.
+/// The method of the request that `bytes` begin with, even if the rest of it is not to be understood: the answer to HEAD
+/// has no body, whatever it says (RFC 9110 §9.3.2).
+pub fn method(bytes: &[u8]) -> Option<Method> {
+    let line = bytes.trim_ascii_start();
+    let end = line.iter().position(|byte| *byte == b' ')?;
+    Method::parse(str::from_utf8(line.get(..end)?).ok()?).ok()
+}
+
+/// Bytes of the empty lines before a request line: at most so many, for old clients that end a body with one.
 /// RFC 9112 §2.2
-fn empty_lines_length(bytes: &[u8]) -> Result<usize, Reject> {
-    const EMPTY_LINES: &[u8] = b"\r\n\r\n";
-    let length = bytes.iter().zip(EMPTY_LINES).take_while(|(byte, expected)| byte == expected).count();
+fn empty_lines_length(bytes: &[u8], lines_max: usize) -> Result<usize, Reject> {
+    let expected = b"\r\n".iter().cycle().take(2 * lines_max);
+    let length = bytes.iter().zip(expected).take_while(|(byte, expected)| byte == expected).count();
     match bytes.get(length) {
         // Half an empty line: the other half may still come.
         None => Ok(length),
         Some(_) if length % 2 == 1 => Err(Reject::LineEndingInvalid),
         Some(b'\r' | b'\n') => Err(Reject::RequestLineInvalid),
         Some(_) => Ok(length),
+    }
+}
+
+/// Bytes of the longest method that is waited for: ours have seven at most.
+const METHOD_BYTES_MAX: usize = 32;
+
+/// A word that is longer than any method is none of ours. RFC 9112 §3
+fn refuse_long_method(head: &[u8]) -> Result<(), Reject> {
+    match head.iter().take(METHOD_BYTES_MAX + 1).take_while(|byte| is_token(**byte)).count() {
+        ..=METHOD_BYTES_MAX => Ok(()),
+        _ => Err(Reject::MethodUnknown),
     }
 }
 
@@ -199,6 +227,11 @@ fn explain(error: httparse::Error, head: &[u8]) -> Reject {
         httparse::Error::NewLine => Reject::LineEndingInvalid,
         httparse::Error::Token | httparse::Error::Status => Reject::RequestLineInvalid,
     }
+}
+
+/// A character of a method or of a field's name. RFC 9110 §5.6.2
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A version that exists but is not ours (HTTP/2 and its preface, HTTP/3, a later HTTP/1) is 505, anything else 400.

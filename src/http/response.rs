@@ -93,9 +93,9 @@ impl Envelope {
         }
     }
 
-    /// For the answer to bytes that are no request: the connection closes.
-    pub fn without_request(now_seconds: i64) -> Envelope {
-        Envelope { method: Method::Get, minor_version: 1, keep_alive: false, now_seconds }
+    /// For the answer to bytes that are no request, or none yet, and may have begun with a `method`: the connection closes.
+    pub fn without_request(method: Option<Method>, now_seconds: i64) -> Envelope {
+        Envelope { method: method.unwrap_or(Method::Get), minor_version: 1, keep_alive: false, now_seconds }
     }
 }
 
@@ -244,6 +244,7 @@ pub fn phrase(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
+        421 => "Misdirected Request",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

@@ -21,6 +21,8 @@ pub struct Target<'a> {
     pub path: Cow<'a, str>,
     /// What follows the first `?`, not decoded.
     pub query: Option<&'a str>,
+    /// Whether this is an absolute form with the scheme https.
+    pub is_https: bool,
 }
 
 /// A target and the authority it came with, in absolute form.
@@ -62,7 +64,7 @@ impl Target<'_> {
 /// `Reject::TargetInvalid` for a form or a path that is not accepted.
 pub(super) fn parse(method: Method, raw: &str) -> Result<Located<'_>, Reject> {
     if raw == "*" {
-        let target = Target { path: Cow::Borrowed("*"), query: None };
+        let target = Target { path: Cow::Borrowed("*"), query: None, is_https: false };
         return match method {
             Method::Options => Ok(Located { target, authority: None }),
             _ => Err(invalid("* is for OPTIONS only")), // RFC 9112 §3.2.4
@@ -72,16 +74,16 @@ pub(super) fn parse(method: Method, raw: &str) -> Result<Located<'_>, Reject> {
         return Err(invalid("a fragment (#) is not sent to a server; write it as %23"));
     }
     if raw.starts_with('/') {
-        return Ok(Located { target: parse_path_and_query(raw)?, authority: None });
+        return Ok(Located { target: parse_path_and_query(raw, false)?, authority: None });
     }
-    let Some(rest) = after_scheme(raw) else {
+    let Some((is_https, rest)) = split_scheme(raw) else {
         return Err(invalid("it must start with / or http://"));
     };
     let (authority, path_and_query) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if !is_host_and_port(authority) {
         return Err(invalid("its authority must be host or host:port"));
     }
-    Ok(Located { target: parse_path_and_query(path_and_query)?, authority: Some(authority) })
+    Ok(Located { target: parse_path_and_query(path_and_query, is_https)?, authority: Some(authority) })
 }
 
 /// Whether `text` is `host` or `host:port`, as both `Host` and an authority must be. RFC 9110 §7.2, RFC 3986 §3.2.2
@@ -107,21 +109,21 @@ fn is_registered_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_plain) && has_whole_escapes(text.as_bytes())
 }
 
-/// What follows `http://` or `https://`; a scheme is case-insensitive. RFC 3986 §3.1
-fn after_scheme(raw: &str) -> Option<&str> {
-    ["http://", "https://"].into_iter().find_map(|scheme| {
+/// Whether it is `https://` rather than `http://`, and what follows; a scheme is case-insensitive. RFC 3986 §3.1
+fn split_scheme(raw: &str) -> Option<(bool, &str)> {
+    [(false, "http://"), (true, "https://")].into_iter().find_map(|(is_https, scheme)| {
         let (start, rest) = raw.split_at_checked(scheme.len())?;
-        start.eq_ignore_ascii_case(scheme).then_some(rest)
+        start.eq_ignore_ascii_case(scheme).then_some((is_https, rest))
     })
 }
 
-fn parse_path_and_query(raw: &str) -> Result<Target<'_>, Reject> {
+fn parse_path_and_query(raw: &str, is_https: bool) -> Result<Target<'_>, Reject> {
     let (path, query) = match raw.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (raw, None),
     };
     let path = if path.is_empty() { "/" } else { path }; // http://host is http://host/. RFC 9112 §3.2.1
-    Ok(Target { path: decode_path(path)?, query })
+    Ok(Target { path: decode_path(path)?, query, is_https })
 }
 
 /// Decodes a path that starts with `/`, once, and refuses one that somebody could decode into another.

@@ -196,7 +196,7 @@ pub mod chunk {
         let start = at;
         loop {
             match line(&input[at..]) {
-                Line::Whole(line) if line.iter().any(|byte| is_control(*byte)) => return Model::Wrong,
+                Line::Whole(line) if !is_trailer(line, false) => return Model::Wrong,
                 Line::Whole(line) => {
                     at += line.len() + 2;
                     if at - start > trailers_max {
@@ -206,13 +206,24 @@ pub mod chunk {
                         return Model::Whole(data, at);
                     }
                 }
-                Line::Open(line) | Line::Ending(line) => {
-                    let is_clean = !line.iter().any(|byte| is_control(*byte));
-                    return partial_if(is_clean && input.len() - start <= trailers_max);
+                Line::Open(line) => return partial_if(is_trailer(line, true) && input.len() - start <= trailers_max),
+                Line::Ending(line) => {
+                    return partial_if(is_trailer(line, false) && input.len() - start <= trailers_max);
                 }
                 Line::Wrong => return Model::Wrong,
             }
         }
+    }
+
+    /// A field, or the empty line at the end; an open line may still become one.
+    fn is_trailer(line: &[u8], is_open: bool) -> bool {
+        let name_length = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let (name, value) = line.split_at(name_length);
+        let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let is_named = !name.is_empty() && !value.is_empty();
+        name.iter().all(is_token)
+            && !value.iter().any(|byte| is_control(*byte))
+            && (is_named || line.is_empty() || (is_open && value.is_empty()))
     }
 
     fn partial_if(is_right_so_far: bool) -> Model {

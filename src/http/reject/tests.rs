@@ -40,8 +40,11 @@ fn all() -> Vec<Reject> {
         MethodNotAllowed { allow: "GET, HEAD" },
         RangeNotSatisfiable { size: 1234 },
         PreconditionFailed,
+        Misdirected,
         ParameterInvalid { name: "limit", why: "it must be 1 to 200" },
         BodyTimeout,
+        BodyIncomplete,
+        BodyCoded,
         LengthRequired,
         BodyTooLarge,
         NotJson,
@@ -107,12 +110,15 @@ fn reason_is_a_word_of_its_own_and_detail_a_sentence() {
 fn statuses_carry_their_fields() {
     let unauthorized = |credential, challenge| Reject::Unauthorized { credential, challenge };
     for (reject, lines) in [
-        (unauthorized(Credential::Missing, Challenge::Bearer), vec!["WWW-Authenticate: Bearer"]),
+        (unauthorized(Credential::Missing, Challenge::Bearer), vec!["WWW-Authenticate: Bearer realm=\"reelway\""]),
         (
             unauthorized(Credential::Invalid, Challenge::BearerOrBasic),
-            vec!["WWW-Authenticate: Bearer error=\"invalid_token\"", "WWW-Authenticate: Basic realm=\"reelway\""],
+            vec![
+                "WWW-Authenticate: Bearer realm=\"reelway\", error=\"invalid_token\"",
+                "WWW-Authenticate: Basic realm=\"reelway\"",
+            ],
         ),
-        (Reject::BadLogin, vec!["WWW-Authenticate: Bearer"]),
+        (Reject::BadLogin, vec!["WWW-Authenticate: Bearer realm=\"reelway\""]),
         (Reject::MethodNotAllowed { allow: "GET, HEAD" }, vec!["Allow: GET, HEAD"]),
         (Reject::RangeNotSatisfiable { size: 1234 }, vec!["Content-Range: bytes */1234", "Accept-Ranges: bytes"]),
         (Reject::Busy { retry_after_seconds: 7 }, vec!["Retry-After: 7"]),

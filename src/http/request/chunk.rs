@@ -11,6 +11,7 @@
 //! takes none that belongs to the next request. Extensions and trailers are read over and mean nothing here, within
 //! bounds. As strict about line ends as the head is, since a body is framed by them.
 
+use super::is_token;
 use crate::http::reject::Reject;
 use crate::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, HEAD_BYTES_MAX};
 
@@ -48,15 +49,23 @@ enum State {
     /// Before the CR and the LF that end the data of a chunk.
     DataCr,
     DataLf,
-    /// In the trailers: bytes of them so far, and of the line that is being read.
-    Trailer {
+    /// In the name of a trailer, or at the beginning of the line that ends the body: bytes of all trailers so far, and of
+    /// the name.
+    Name {
         bytes: usize,
-        line: usize,
+        name: usize,
     },
-    /// Before the LF that ends a line of the trailers.
-    TrailerEnd {
+    /// In the value of a trailer.
+    Value {
         bytes: usize,
-        line: usize,
+    },
+    /// Before the LF that ends a trailer.
+    ValueEnd {
+        bytes: usize,
+    },
+    /// Before the LF that ends the body.
+    LastLf {
+        bytes: usize,
     },
     /// After the body.
     Ended,
@@ -92,8 +101,10 @@ impl ChunkDecoder {
             | State::SizeEnd { .. }
             | State::DataCr
             | State::DataLf
-            | State::Trailer { .. }
-            | State::TrailerEnd { .. }
+            | State::Name { .. }
+            | State::Value { .. }
+            | State::ValueEnd { .. }
+            | State::LastLf { .. }
             | State::Ended => 0,
         }
     }
@@ -137,19 +148,26 @@ impl ChunkDecoder {
             (State::Size { size, .. } | State::Padding { size }, b';') => self.extended(State::Extension { size }),
             (State::Size { size, .. } | State::Extension { size }, b'\r') => Ok(State::SizeEnd { size }),
             (State::Extension { size }, byte) if is_text(byte) => self.extended(State::Extension { size }),
-            (State::SizeEnd { size: 0 }, b'\n') => Ok(State::Trailer { bytes: 0, line: 0 }),
+            (State::SizeEnd { size: 0 }, b'\n') => Ok(State::Name { bytes: 0, name: 0 }),
             (State::SizeEnd { size }, b'\n') => Ok(State::Data { left: size }),
             (State::DataCr, b'\r') => Ok(State::DataLf),
             (State::DataLf, b'\n') => Ok(State::Size { size: 0, digits: 0 }),
-            (State::Trailer { bytes, .. } | State::TrailerEnd { bytes, .. }, _) if bytes == HEAD_BYTES_MAX => {
-                Err(Reject::HeadTooLarge)
+            (
+                State::Name { bytes, .. }
+                | State::Value { bytes }
+                | State::ValueEnd { bytes }
+                | State::LastLf { bytes },
+                _,
+            ) if bytes == HEAD_BYTES_MAX => Err(Reject::HeadTooLarge),
+            (State::Name { bytes, name: 0 }, b'\r') => Ok(State::LastLf { bytes: bytes + 1 }),
+            (State::Name { bytes, name: 1.. }, b':') => Ok(State::Value { bytes: bytes + 1 }),
+            (State::Name { bytes, name }, byte) if is_token(byte) => {
+                Ok(State::Name { bytes: bytes + 1, name: name + 1 })
             }
-            (State::Trailer { bytes, line }, b'\r') => Ok(State::TrailerEnd { bytes: bytes + 1, line }),
-            (State::Trailer { bytes, line }, byte) if is_text(byte) => {
-                Ok(State::Trailer { bytes: bytes + 1, line: line + 1 })
-            }
-            (State::TrailerEnd { line: 0, .. }, b'\n') => Ok(State::Ended),
-            (State::TrailerEnd { bytes, .. }, b'\n') => Ok(State::Trailer { bytes: bytes + 1, line: 0 }),
+            (State::Value { bytes }, b'\r') => Ok(State::ValueEnd { bytes: bytes + 1 }),
+            (State::Value { bytes }, byte) if is_text(byte) => Ok(State::Value { bytes: bytes + 1 }),
+            (State::ValueEnd { bytes }, b'\n') => Ok(State::Name { bytes: bytes + 1, name: 0 }),
+            (State::LastLf { .. }, b'\n') => Ok(State::Ended),
             (
                 State::Size { .. }
                 | State::Padding { .. }
@@ -158,8 +176,10 @@ impl ChunkDecoder {
                 | State::Data { .. }
                 | State::DataCr
                 | State::DataLf
-                | State::Trailer { .. }
-                | State::TrailerEnd { .. }
+                | State::Name { .. }
+                | State::Value { .. }
+                | State::ValueEnd { .. }
+                | State::LastLf { .. }
                 | State::Ended,
                 _,
             ) => Err(Reject::ChunkInvalid),

@@ -38,12 +38,16 @@ pub struct Fields<'a> {
     pub user_agent: Option<&'a str>,
     /// `X-Playback-Session-Id`, which Apple's players send with every request of one playback.
     pub playback_session_id: Option<&'a str>,
-    /// Whether a proxy left a trace: `Forwarded`, `X-Forwarded-…` or `X-Real-IP`. The peer is not the client then.
+    /// Whether a proxy left a trace: `Via`, `Forwarded`, `X-Forwarded-…` or `X-Real-IP`, or an order to drop one of these
+    /// (RFC 9110 §7.6.1). The peer is not the client then.
     pub is_forwarded: bool,
+    /// Whether the body is compressed or otherwise coded: `Content-Encoding` with anything but `identity`.
+    pub is_body_coded: bool,
 }
 
 /// The lines of a list field, in order: together they are one list (RFC 9110 §5.3). Bytes, because an entity tag may
-/// hold any above 127. At most four lines are kept, inline; nobody sends five.
+/// hold any above 127. Four lines are kept, inline, and nobody sends five: a tag on a fifth is not found, which at worst
+/// sends a film that the client has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lines<'a> {
     lines: [&'a [u8]; 4],
@@ -61,10 +65,11 @@ impl<'a> Lines<'a> {
         self.lines.into_iter().take(self.count)
     }
 
-    fn push(&mut self, name: &'static str, line: &'a [u8]) -> Result<(), Reject> {
-        *self.lines.get_mut(self.count).ok_or(Reject::FieldRepeated { name })? = line;
-        self.count += 1;
-        Ok(())
+    fn push(&mut self, line: &'a [u8]) {
+        if let Some(place) = self.lines.get_mut(self.count) {
+            *place = line;
+            self.count += 1;
+        }
     }
 }
 
@@ -123,6 +128,19 @@ impl<'a> Single<'a> {
     }
 }
 
+/// What `Transfer-Encoding` says.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Encoding {
+    #[default]
+    Absent,
+    /// One field, and its value is `chunked`.
+    Chunked,
+    /// Not so that everybody reads it: several fields, empty members of the list, or something after `chunked`.
+    Malformed,
+    /// Another coding, perhaps before `chunked`.
+    Other,
+}
+
 /// The fields of a head while it is being read.
 #[derive(Default)]
 struct Seen<'a> {
@@ -141,9 +159,8 @@ struct Seen<'a> {
     playback_session_id: Single<'a>,
     is_forwarded: bool,
     length: Option<u64>,
-    has_encoding: bool,
-    chunked_count: usize,
-    has_other_encoding: bool,
+    encoding: Encoding,
+    is_body_coded: bool,
     asks_to_close: bool,
     asks_to_keep: bool,
     expects_continue: bool,
@@ -154,6 +171,7 @@ const NAME_BYTES_MAX: usize = 32;
 
 impl<'a> Seen<'a> {
     fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), Reject> {
+        self.is_forwarded |= is_trace_of_a_proxy(name.as_bytes());
         let mut buffer = [0; NAME_BYTES_MAX];
         let Some(name_lower) = buffer.get_mut(..name.len()) else { return Ok(()) };
         name_lower.copy_from_slice(name.as_bytes());
@@ -162,8 +180,8 @@ impl<'a> Seen<'a> {
             b"host" => self.host.take(value),
             b"range" => self.range.take(value),
             b"if-range" => self.if_range.take(value),
-            b"if-match" => self.if_match.push("If-Match", value)?,
-            b"if-none-match" => self.if_none_match.push("If-None-Match", value)?,
+            b"if-match" => self.if_match.push(value),
+            b"if-none-match" => self.if_none_match.push(value),
             b"if-modified-since" => self.if_modified_since.take(value),
             b"if-unmodified-since" => self.if_unmodified_since.take(value),
             b"authorization" => self.authorization.take(value),
@@ -172,12 +190,14 @@ impl<'a> Seen<'a> {
             b"origin" => self.origin.take(value),
             b"user-agent" => self.user_agent.take(value),
             b"x-playback-session-id" => self.playback_session_id.take(value),
-            b"forwarded" | b"x-real-ip" => self.is_forwarded = true,
             b"content-length" => self.take_length(value)?,
+            b"content-encoding" => {
+                self.is_body_coded |= members(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+            }
             b"transfer-encoding" => self.take_encoding(value),
             b"connection" => self.take_connection(value),
             b"expect" => self.take_expectation(value)?,
-            other => self.is_forwarded |= other.starts_with(b"x-forwarded-"),
+            _ => {}
         }
         Ok(())
     }
@@ -191,14 +211,20 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// A list may have empty members, and may go on in another field; but somebody before us may compare the whole value,
+    /// or look at the last field only, and then see no chunks. RFC 9112 §6.1, §6.3, §11.2
     fn take_encoding(&mut self, value: &[u8]) {
-        self.has_encoding = true;
+        let is_plain = self.encoding == Encoding::Absent && value.eq_ignore_ascii_case(b"chunked");
         for coding in members(value) {
-            if coding.eq_ignore_ascii_case(b"chunked") {
-                self.chunked_count += 1;
-            } else {
-                self.has_other_encoding = true;
-            }
+            self.encoding = match (self.encoding, coding.eq_ignore_ascii_case(b"chunked")) {
+                (Encoding::Absent, true) => Encoding::Chunked,
+                (Encoding::Absent | Encoding::Other, _) => Encoding::Other,
+                // Chunked is not the last coding, or stands twice: nobody knows where the body ends.
+                (Encoding::Chunked | Encoding::Malformed, _) => Encoding::Malformed,
+            };
+        }
+        if matches!(self.encoding, Encoding::Absent | Encoding::Chunked) && !is_plain {
+            self.encoding = Encoding::Malformed;
         }
     }
 
@@ -206,6 +232,7 @@ impl<'a> Seen<'a> {
         for option in members(value) {
             self.asks_to_close |= option.eq_ignore_ascii_case(b"close");
             self.asks_to_keep |= option.eq_ignore_ascii_case(b"keep-alive");
+            self.is_forwarded |= is_trace_of_a_proxy(option);
         }
     }
 
@@ -229,14 +256,14 @@ impl<'a> Seen<'a> {
 
     /// RFC 9112 §6.1 and §6.3. Where `Transfer-Encoding` is in doubt there is no safe reading.
     fn body(&self, is_old: bool) -> Result<Body, Reject> {
-        match (self.has_encoding, self.length) {
-            (true, Some(_)) => Err(Reject::LengthWithEncoding),
-            (true, None) if is_old => Err(Reject::EncodingInvalid),
-            (true, None) if self.has_other_encoding => Err(Reject::EncodingUnknown),
-            (true, None) if self.chunked_count == 1 => Ok(Body::Chunked),
-            (true, None) => Err(Reject::EncodingInvalid),
-            (false, Some(length)) => Ok(Body::Length(length)),
-            (false, None) => Ok(Body::None),
+        match (self.encoding, self.length) {
+            (Encoding::Absent, None) => Ok(Body::None),
+            (Encoding::Absent, Some(length)) => Ok(Body::Length(length)),
+            (Encoding::Chunked | Encoding::Malformed | Encoding::Other, Some(_)) => Err(Reject::LengthWithEncoding),
+            (Encoding::Chunked | Encoding::Malformed | Encoding::Other, None) if is_old => Err(Reject::EncodingInvalid),
+            (Encoding::Other, None) => Err(Reject::EncodingUnknown),
+            (Encoding::Malformed, None) => Err(Reject::EncodingInvalid),
+            (Encoding::Chunked, None) => Ok(Body::Chunked),
         }
     }
 
@@ -259,6 +286,7 @@ impl<'a> Seen<'a> {
             user_agent: self.user_agent.text(),
             playback_session_id: self.playback_session_id.text(),
             is_forwarded: self.is_forwarded,
+            is_body_coded: self.is_body_coded,
         })
     }
 
@@ -284,6 +312,14 @@ fn parse_length(value: &[u8]) -> Result<u64, Reject> {
     }
     let add = |length: u64, digit: &u8| length.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
     value.iter().try_fold(0, add).ok_or(Reject::BodyTooLarge)
+}
+
+/// Whether only a proxy sends a field of this name.
+fn is_trace_of_a_proxy(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-forwarded-";
+    let names: [&[u8]; 3] = [b"forwarded", b"x-real-ip", b"via"];
+    names.iter().any(|known| name.eq_ignore_ascii_case(known))
+        || name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// The members of a list of tokens; empty ones are skipped. RFC 9110 §5.6.1

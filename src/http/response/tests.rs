@@ -153,7 +153,7 @@ fn envelope_repeats_what_the_request_says() {
     };
     let request: Request<'_> = read(b"HEAD / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert_eq!(Envelope::of(&request, NOW), envelope(Method::Head, 0, true));
-    assert!(!Envelope::without_request(NOW).keep_alive);
+    assert!(!Envelope::without_request(None, NOW).keep_alive);
 }
 
 #[test]
