@@ -37,11 +37,14 @@ pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const UNWANTED_BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a wanted body may take to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a closed connection lingers, once everything was acknowledged, for the peer to close its side first: a
-/// reset would take back the last bytes of a response it has not read yet (RFC 9112 §9.6).
+/// How long a closed connection lingers, once everything was acknowledged and the peer says nothing more, for the peer to
+/// close its side first: a reset would take back the last bytes of a response it has not read yet (RFC 9112 §9.6).
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes read and thrown away from a peer that goes on talking after we said `Connection: close`.
-pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How long a peer may go on sending after we said `Connection: close`: an upload that nobody wants must not end in a
+/// broken pipe before the client has read why.
+pub const LINGER_TALK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes thrown away at once from such a peer. The kernel drops them without copying.
+pub const LINGER_PIECE_BYTES: usize = 1024 * 1024;
 
 // ---- the data path (DATAPATH.md §9) ----
 
@@ -140,6 +143,8 @@ pub const LOG_QUEUE_MAX: usize = 4096;
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const _: () = {
+    assert!(LINGER_TIMEOUT.as_millis() < LINGER_TALK_TIMEOUT.as_millis());
+    assert!(RANGES_MAX <= RANGES_ASKED_MAX);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(TOKEN_BYTES_MAX < TARGET_BYTES_MAX);
     assert!(TURN_BYTES <= WINDOW_BYTES);

@@ -39,6 +39,8 @@ pub struct ShardCounters {
     pub truncated: AtomicU64,
     /// Connections ended because the peer acknowledged nothing for too long, or paused for too long.
     pub stalled: AtomicU64,
+    /// Paused connections ended to make room for another, because there were as many as there may be.
+    pub gave_way: AtomicU64,
     /// Tasks that ended in a panic. Anything but zero is a bug of ours.
     pub panics: AtomicU64,
 }
@@ -146,7 +148,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &self.metrics;
         type Count = fn(&ShardCounters) -> &AtomicU64;
-        let counters: [(&str, &str, Count); 8] = [
+        let counters: [(&str, &str, Count); 9] = [
             ("connections_accepted", "Connections accepted", |shard| &shard.connections),
             ("requests", "Requests whose head was read whole", |shard| &shard.requests),
             ("rejects", "Requests refused", |shard| &shard.rejects),
@@ -155,6 +157,7 @@ impl Collector for Snapshot {
             ("hot_windows", "Windows of at most 1 MiB sent from the page cache", |shard| &shard.hot_windows),
             ("truncated", "Transfers ended because the file became shorter", |shard| &shard.truncated),
             ("stalled", "Connections ended for want of progress", |shard| &shard.stalled),
+            ("gave_way", "Paused connections ended to make room for others", |shard| &shard.gave_way),
         ];
         for (name, help, counter) in counters {
             encode(&mut encoder, name, help, &ConstCounter::new(metrics.sum(counter)))?;

@@ -12,7 +12,7 @@ use crate::http::reject::Reject;
 use crate::http::request::{Body, ChunkDecoder, Piece, Request};
 use crate::http::response::CONTINUE;
 use crate::limits;
-use crate::serve::deadline::Patience;
+use crate::serve::peer::Peer;
 use crate::serve::transfer;
 use crate::sys::sendfile::Follow;
 
@@ -67,7 +67,7 @@ impl Left {
                 Ok(Piece { consumed, data: &input[..consumed] })
             }
             Left::Chunks(decoder) => decoder.decode(input),
-            Left::Lost => Err(Reject::BodyTimeout),
+            Left::Lost => Err(Reject::BodyIncomplete),
         }
     }
 }
@@ -86,13 +86,9 @@ impl<'a> Incoming<'a> {
     /// Reads a JSON body whole.
     ///
     /// # Errors
-    /// 411 without a body, 413 when it is too long, 415 when it is not declared as JSON, 408 when it does not come.
-    pub async fn json(
-        &mut self,
-        request: &Request<'_>,
-        socket: &TcpStream,
-        patience: &Patience,
-    ) -> Result<Vec<u8>, Reject> {
+    /// 411 without a body, 413 when it is too long, 415 when it is not declared as JSON or is coded, 408 when it does not
+    /// come, 400 when it is cut.
+    pub async fn json(&mut self, request: &Request<'_>, peer: &Peer<'_>) -> Result<Vec<u8>, Reject> {
         match request.body {
             Body::None => return Err(Reject::LengthRequired),
             Body::Length(length) if length > limits::JSON_BODY_BYTES_MAX as u64 => return Err(Reject::BodyTooLarge),
@@ -101,19 +97,21 @@ impl<'a> Incoming<'a> {
         if !request.fields.content_type.is_some_and(media_type::is_json) {
             return Err(Reject::NotJson);
         }
+        if request.fields.is_body_coded {
+            return Err(Reject::BodyCoded); // RFC 9110 §8.4
+        }
         // RFC 9110 §10.1.1: not when the body has begun to arrive without waiting.
         if std::mem::take(&mut self.waits_for_continue) && self.early.is_empty() {
-            let said = transfer::send_bytes(socket, CONTINUE, Follow::Nothing, patience).await;
-            said.map_err(|_| Reject::BodyTimeout)?;
+            let said = transfer::send_bytes(peer, CONTINUE, Follow::Nothing).await;
+            said.map_err(|_| Reject::BodyIncomplete)?;
         }
         let mut body = Vec::new();
-        self.read(socket, limits::JSON_BODY_BYTES_MAX, |data| body.extend_from_slice(data)).await?;
+        self.read(peer.socket, limits::JSON_BODY_BYTES_MAX, |data| body.extend_from_slice(data)).await?;
         Ok(body)
     }
 
-    /// Makes sure that the connection stands before the next message: `Some` of the bytes that came with this head and
-    /// are consumed now, or `None` when the connection must be closed instead.
-    pub async fn finish(&mut self, socket: &TcpStream) -> Option<usize> {
+    /// Whether what is left of the body, if anything, may be read over so that the connection can be kept.
+    pub fn can_be_finished(&self) -> bool {
         let is_short = match self.left {
             Left::Length(length) => length <= limits::UNWANTED_BODY_BYTES_MAX as u64,
             Left::Chunks(_) => true,
@@ -121,7 +119,13 @@ impl<'a> Incoming<'a> {
         };
         // A client that waits for "100 Continue" and was answered otherwise need not send its body, so nobody knows
         // what its next byte is (RFC 9110 §10.1.1).
-        if !self.left.is_nothing() && (!is_short || self.waits_for_continue) {
+        self.left.is_nothing() || (is_short && !self.waits_for_continue)
+    }
+
+    /// Reads over what is left, so that the connection stands before the next message: `Some` of the bytes that came with
+    /// this head and are consumed now, or `None` when the connection must be closed instead.
+    pub async fn finish(&mut self, socket: &TcpStream) -> Option<usize> {
+        if !self.can_be_finished() {
             return None;
         }
         self.read(socket, limits::UNWANTED_BODY_BYTES_MAX, |_| ()).await.ok()?;
@@ -170,7 +174,7 @@ impl<'a> Incoming<'a> {
         let mut seen = vec![0_u8; 4096];
         while !left.is_nothing() {
             // The client went away in the middle of its body; nobody will read the answer.
-            let count = socket.peek(&mut seen).await.ok().filter(|count| *count > 0).ok_or(Reject::BodyTimeout)?;
+            let count = socket.peek(&mut seen).await.ok().filter(|count| *count > 0).ok_or(Reject::BodyIncomplete)?;
             let consumed = take(&seen[..count], left)?;
             forget(socket, &mut seen[..consumed])?;
         }
@@ -183,10 +187,10 @@ fn forget(socket: &TcpStream, seen: &mut [u8]) -> Result<(), Reject> {
     let mut forgotten = 0;
     while forgotten < seen.len() {
         match socket.try_read(&mut seen[forgotten..]) {
-            Ok(0) => return Err(Reject::BodyTimeout),
+            Ok(0) => return Err(Reject::BodyIncomplete),
             Ok(count) => forgotten += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(Reject::BodyTimeout),
+            Err(_) => return Err(Reject::BodyIncomplete),
         }
     }
     Ok(())
@@ -196,6 +200,7 @@ fn forget(socket: &TcpStream, seen: &mut [u8]) -> Result<(), Reject> {
 mod tests {
     use super::*;
     use crate::http::request::{Parsed, parse};
+    use crate::serve::deadline::Patience;
     use std::io::Write;
     use std::time::Duration;
 
@@ -216,7 +221,9 @@ mod tests {
             let pending = &message.as_bytes()[..cut];
             let Ok(Parsed::Complete { request, head_length }) = parse(pending) else { panic!("{message}") };
             let mut incoming = Incoming::new(&request, &pending[head_length..]);
-            let json = incoming.json(&request, &socket, &PATIENCE).await;
+            let address = client.local_addr().unwrap().ip();
+            let peer = Peer { socket: &socket, address, patience: PATIENCE, seat: None };
+            let json = incoming.json(&request, &peer).await;
             let json = json.map(|body| String::from_utf8(body).unwrap()).map_err(|no| no.status());
             (json, incoming.finish(&socket).await)
         })
@@ -256,7 +263,7 @@ mod tests {
         assert_eq!(refused("Content-Length: 2000000\n", "abcd"), (Err(413), None), "too long to drain");
         assert_eq!(refused("Content-Length: 4\nExpect: 100-continue\n", ""), (Err(415), None), "it may never come");
         assert_eq!(refused("", ""), (Err(411), Some(0)));
-        assert_eq!(read(&format!("{HEAD}Content-Length: 4\n\nab"), 9), (Err(408), None), "the client left");
+        assert_eq!(read(&format!("{HEAD}Content-Length: 4\n\nab"), 9), (Err(400), None), "the client left");
         assert_eq!(read(&format!("{HEAD}Transfer-Encoding: chunked\n\nx\n"), 9), (Err(400), None), "no chunk");
         assert_eq!(read(&format!("{HEAD}Transfer-Encoding: chunked\n\nfffffff\n"), 9), (Err(413), None));
     }

@@ -51,6 +51,11 @@ impl Progress {
         Progress { acknowledged_bytes: 0, since: now }
     }
 
+    /// When the peer last came further.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
     /// Judges what TCP says now.
     pub fn judge(&mut self, seen: Acknowledged, now: Instant, patience: &Patience) -> Verdict {
         if seen.bytes > self.acknowledged_bytes {

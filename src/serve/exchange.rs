@@ -4,9 +4,7 @@
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
 use std::cell::OnceCell;
-use std::net::IpAddr;
 
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::api::{self, Services};
@@ -18,8 +16,10 @@ use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::metrics::{self, Open};
 use crate::route::{self, Route};
 use crate::serve::body::Incoming;
+use crate::serve::inbox::Inbox;
+use crate::serve::peer::{Ended, Peer};
 use crate::serve::shard::Shard;
-use crate::serve::transfer::{self, Ended, Transfer, Turn};
+use crate::serve::transfer::{self, Transfer, Turn};
 use crate::store::Timestamp;
 use crate::stream::{self, OpenVideo, Wanted};
 use crate::sys::sendfile::Follow;
@@ -38,28 +38,28 @@ pub(super) enum Next {
     Reset,
 }
 
-/// Answers the request whose head stands at the beginning of `pending`.
-pub(super) async fn run(shard: &Shard, socket: &TcpStream, peer: IpAddr, pending: &[u8], turn: &mut Turn) -> Next {
+/// Answers the request whose head stands at the beginning of the inbox.
+pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn: &mut Turn) -> Next {
     metrics::add(&shard.pump.counters.requests, 1);
-    match request::parse(pending) {
+    match inbox.parse() {
         Ok(Parsed::Complete { request, head_length }) => {
-            let body = Incoming::new(&request, &pending[head_length..]);
+            let body = Incoming::new(&request, &inbox.pending()[head_length..]);
             let (request_id, user_id) = (OnceCell::new(), OnceCell::new());
-            let exchange =
-                Exchange { shard, socket, peer, request: &request, body, request_id, user_id, is_media: false };
+            let exchange = Exchange { shard, peer, request: &request, body, request_id, user_id, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
-        Ok(Parsed::Partial) => refuse(shard, socket, peer, &Reject::HeadTooLarge).await,
-        Err(reject) => refuse(shard, socket, peer, &reject).await,
+        Ok(Parsed::Partial) => refuse(shard, peer, inbox.pending(), &Reject::HeadTooLarge).await,
+        Err(reject) => refuse(shard, peer, inbox.pending(), &reject).await,
     }
 }
 
-/// Says no to a client whose request we cannot even name, and closes.
-pub(super) async fn refuse(shard: &Shard, socket: &TcpStream, peer: IpAddr, reject: &Reject) -> Next {
+/// Says no to a client whose request we cannot name, beyond what `pending` begins with, and closes.
+pub(super) async fn refuse(shard: &Shard, peer: &Peer<'_>, pending: &[u8], reject: &Reject) -> Next {
     let refusal = refusal(shard, reject, Uuid::new_v4(), peer, "");
-    let Finished { head, parts, .. } = refusal.finish(Envelope::without_request(shard.now().seconds()));
-    match send(shard, socket, &head, &parts, &mut Turn::new()).await {
+    let envelope = Envelope::without_request(request::method(pending), shard.now().seconds());
+    let Finished { head, parts, .. } = refusal.finish(envelope);
+    match send(shard, peer, &head, &parts, &mut Turn::new()).await {
         Ok(()) => Next::Close,
         Err(_) => Next::Reset,
     }
@@ -67,8 +67,7 @@ pub(super) async fn refuse(shard: &Shard, socket: &TcpStream, peer: IpAddr, reje
 
 struct Exchange<'a> {
     shard: &'a Shard,
-    socket: &'a TcpStream,
-    peer: IpAddr,
+    peer: &'a Peer<'a>,
     request: &'a Request<'a>,
     body: Incoming<'a>,
     /// Made when somebody asks for it: a film that plays needs none.
@@ -85,14 +84,16 @@ impl Exchange<'_> {
             Ok(response) => (response, false),
             Err(reject) => (self.refuse(&reject), reject.closes()),
         };
-        // The rest of a body nobody wanted, before the answer says whether the connection is kept.
-        let may_keep = self.request.keep_alive && !closes && !self.shard.is_draining();
-        let consumed = if may_keep { self.body.finish(self.socket).await } else { None };
-        let keeps = consumed.is_some();
+        let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
-        let finished = response.finish(Envelope { keep_alive: keeps, ..envelope });
-        match send(self.shard, self.socket, &finished.head, &finished.parts, turn).await {
-            Ok(()) => consumed.map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body }),
+        let finished = response.finish(Envelope { keep_alive, ..envelope });
+        match send(self.shard, self.peer, &finished.head, &finished.parts, turn).await {
+            Ok(()) if finished.close => Next::Close,
+            // The rest of a body nobody wanted, after the answer: who sends it slowly waits for nothing else.
+            Ok(()) => match self.body.finish(self.peer.socket).await {
+                Some(body) => Next::KeepAlive { consumed: head_length + body },
+                None => Next::Close,
+            },
             Err(ended) => self.cut(ended, &finished.parts),
         }
     }
@@ -103,10 +104,13 @@ impl Exchange<'_> {
         let services = &shard.state.services;
         let now = shard.now();
 
+        if request.target.is_https {
+            return Err(Reject::Misdirected); // No connection of ours is encrypted yet. RFC 9110 §7.4
+        }
         let route = route::resolve(request.method, &request.target)?; // 404, 405
         self.is_media = route.is_media();
         let caller = self.caller(&route, now).await?; // 401
-        let is_loopback = peer.is_loopback() && !request.fields.is_forwarded;
+        let is_loopback = peer.address.is_loopback() && !request.fields.is_forwarded;
         let grant = route.need().judge(caller, is_loopback)?; // 401, 403
 
         match route {
@@ -115,8 +119,8 @@ impl Exchange<'_> {
             Route::Health(probe) => Ok(api::health::answer(services, probe).await),
             Route::Metrics => api::metrics::answer(services),
             Route::Login => {
-                let body = self.body.json(request, self.socket, &shard.pump.patience).await?; // 411, 413, 415, 408
-                let asking = api::Asking { request_id: self.request_id(), client_ip: peer };
+                let body = self.body.json(request, peer).await?; // 411, 413, 415, 408
+                let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
                 api::auth::login(services, &body, asking, now).await
             }
             Route::Me => api::auth::me(services, &grant).await,
@@ -169,7 +173,7 @@ impl Exchange<'_> {
             Part::Extent { file, .. } => Some(file.id.to_string()),
             Part::Bytes(_) => None,
         });
-        let (path, client_ip) = (&*self.request.target.path, self.peer);
+        let (path, client_ip) = (&*self.request.target.path, self.peer.address);
         match ended {
             Ended::Gone => {
                 tracing::debug!(request_id, user_id, video_id, path, %client_ip, "client went away");
@@ -177,6 +181,10 @@ impl Exchange<'_> {
             Ended::Stalled => {
                 metrics::add(&counters.stalled, 1);
                 tracing::info!(request_id, user_id, video_id, path, %client_ip, "client stalled");
+            }
+            Ended::GaveWay => {
+                metrics::add(&counters.gave_way, 1);
+                tracing::info!(request_id, user_id, video_id, path, %client_ip, "paused client gave way to another");
             }
             Ended::Truncated => {
                 metrics::add(&counters.truncated, 1);
@@ -191,34 +199,30 @@ impl Exchange<'_> {
     }
 }
 
-/// The problem document of a refusal. The log has it under the id that the client is given.
-fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, client_ip: IpAddr, path: &str) -> Response<OpenVideo> {
+/// The problem document of a refusal. The log has it under the id that the client is given, never above debug: what a
+/// stranger can cause must not fill a disk. What failed here was logged where it failed.
+fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, path: &str) -> Response<OpenVideo> {
     metrics::add(&shard.pump.counters.rejects, 1);
-    let request_id = request_id.to_string();
+    let (request_id, client_ip) = (request_id.to_string(), peer.address);
     let (status, reason) = (reject.status(), reject.reason());
-    if status >= 500 {
-        tracing::warn!(request_id, status, reason, path, %client_ip, "request failed");
-    } else {
-        tracing::debug!(request_id, status, reason, path, %client_ip, "request refused");
-    }
+    tracing::debug!(request_id, status, reason, path, %client_ip, "request refused");
     reject.response(&request_id)
 }
 
 /// Sends a head and its parts.
 async fn send(
     shard: &Shard,
-    socket: &TcpStream,
+    peer: &Peer<'_>,
     head: &[u8],
     parts: &[Part<OpenVideo>],
     turn: &mut Turn,
 ) -> Result<(), Ended> {
-    let pump = &shard.pump;
     let [first, rest @ ..] = parts else {
-        return transfer::send_bytes(socket, head, Follow::Nothing, &pump.patience).await;
+        return transfer::send_bytes(peer, head, Follow::Nothing).await;
     };
-    send_part(shard, socket, head, first, !rest.is_empty(), turn).await?;
+    send_part(shard, peer, head, first, !rest.is_empty(), turn).await?;
     for (index, part) in rest.iter().enumerate() {
-        send_part(shard, socket, &[], part, index + 1 < rest.len(), turn).await?;
+        send_part(shard, peer, &[], part, index + 1 < rest.len(), turn).await?;
     }
     Ok(())
 }
@@ -226,7 +230,7 @@ async fn send(
 /// Sends one part of a body, after the `head` that may stand before it.
 async fn send_part(
     shard: &Shard,
-    socket: &TcpStream,
+    peer: &Peer<'_>,
     head: &[u8],
     part: &Part<OpenVideo>,
     has_more: bool,
@@ -236,12 +240,12 @@ async fn send_part(
     match part {
         Part::Bytes(bytes) => {
             let follow = if has_more { Follow::Body } else { Follow::Nothing };
-            transfer::send_bytes(socket, head, Follow::Body, &pump.patience).await?;
-            transfer::send_bytes(socket, bytes, follow, &pump.patience).await
+            transfer::send_bytes(peer, head, Follow::Body).await?;
+            transfer::send_bytes(peer, bytes, follow).await
         }
         Part::Extent { file, extent } => {
             let _open = Open::new(&pump.counters.open_transfers);
-            Transfer::new(file, *extent).run(socket, head, turn, pump).await
+            Transfer::new(file, *extent).run(peer, head, turn, pump).await
         }
     }
 }

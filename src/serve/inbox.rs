@@ -8,7 +8,8 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use crate::http::request;
+use crate::http::reject::Reject;
+use crate::http::request::{self, Parsed};
 use crate::limits;
 
 /// Buffers at rest, for whoever reads next on this shard.
@@ -24,6 +25,10 @@ pub(super) struct Inbox<'a> {
     end: usize,
     /// Empty lines passed over since the last request.
     skipped: usize,
+    /// How many of the unconsumed bytes have been looked at, and from how many on it is worth to look again although no
+    /// line has ended: looking at each byte of a head that trickles would cost the square of its length.
+    looked_at: usize,
+    look_again_at: usize,
 }
 
 impl Buffers {
@@ -42,7 +47,7 @@ impl Buffers {
 
 impl<'a> Inbox<'a> {
     pub fn new(buffers: &'a Buffers) -> Inbox<'a> {
-        Inbox { buffers, buffer: None, start: 0, end: 0, skipped: 0 }
+        Inbox { buffers, buffer: None, start: 0, end: 0, skipped: 0, looked_at: 0, look_again_at: 0 }
     }
 
     /// The unconsumed bytes.
@@ -50,10 +55,21 @@ impl<'a> Inbox<'a> {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..self.end])
     }
 
+    /// What stands here.
+    pub fn parse(&self) -> Result<Parsed<'_>, Reject> {
+        request::parse_after(self.skipped, self.pending())
+    }
+
     /// Whether a whole head stands here, or one that is certain to be refused.
-    pub fn has_head(&self) -> bool {
+    pub fn has_head(&mut self) -> bool {
         let pending = self.pending();
-        ends_a_head(pending) || pending.len() >= limits::HEAD_BYTES_MAX || request::parse(pending).is_err()
+        let length = pending.len();
+        let ends_a_line = pending.get(self.looked_at..).is_some_and(|new| new.contains(&b'\n'));
+        if !ends_a_line && length < self.look_again_at {
+            return false;
+        }
+        (self.looked_at, self.look_again_at) = (length, length + LOOK_AGAIN_BYTES + length / 8);
+        length >= limits::HEAD_BYTES_MAX || !matches!(self.parse(), Ok(Parsed::Partial))
     }
 
     /// Reads what has arrived, without waiting. 0 at the end of the stream.
@@ -87,7 +103,7 @@ impl<'a> Inbox<'a> {
     /// Forgets the first `count` bytes.
     pub fn consume(&mut self, count: usize) {
         self.start = (self.start + count).min(self.end);
-        self.skipped = 0;
+        (self.skipped, self.looked_at, self.look_again_at) = (0, 0, 0);
         self.skip_empty_lines();
     }
 
@@ -108,7 +124,5 @@ impl Drop for Inbox<'_> {
     }
 }
 
-/// Cheaper than parsing, and enough to know that parsing will come to an end.
-fn ends_a_head(bytes: &[u8]) -> bool {
-    bytes.windows(4).any(|four| four == b"\r\n\r\n")
-}
+/// Bytes that must come, without the end of a line among them, before a head is looked at again.
+const LOOK_AGAIN_BYTES: usize = 64;

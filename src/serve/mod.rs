@@ -9,6 +9,7 @@ mod connection;
 mod deadline;
 mod exchange;
 mod inbox;
+mod peer;
 mod pipes;
 pub mod shard;
 mod transfer;

@@ -19,6 +19,7 @@ use crate::limits;
 use crate::metrics::{self, Open};
 use crate::serve::deadline::Patience;
 use crate::serve::inbox::Buffers;
+use crate::serve::peer::Peer;
 use crate::serve::pipes::Pipes;
 use crate::serve::transfer::Pump;
 use crate::serve::{Phase, State, connection, exchange};
@@ -30,6 +31,8 @@ pub(super) struct Shard {
     pub state: Arc<State>,
     pub pump: Pump,
     pub buffers: Buffers,
+    /// How long a peer may take.
+    pub patience: Patience,
     pub phase: watch::Receiver<Phase>,
     pub head_timeout: Duration,
     pub keep_alive_timeout: Duration,
@@ -123,8 +126,8 @@ impl Shard {
                 engine: services.engine,
                 pipes: Pipes::new(shards, roots, Arc::clone(&services.metrics.pipes)),
                 counters: services.metrics.shard(number),
-                patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
             },
+            patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
             buffers: Buffers::default(),
             phase,
             head_timeout: net.head_timeout,
@@ -156,14 +159,14 @@ impl Shard {
         let _told = Told(&self.connection_ended);
         let _open = Open::new(&self.pump.counters.open_connections);
         metrics::add(&self.pump.counters.connections, 1);
-        match self.state.connections.admit(canonical(peer.ip())) {
-            Some(_seat) => connection::run(&self, &socket, peer).await,
-            None => {
-                exchange::refuse(&self, &socket, peer.ip(), &Reject::TooManyConnections).await;
-                if let Ok(_place) = self.refused.try_acquire() {
-                    connection::linger(&self, &socket).await;
-                }
-            }
+        let seat = self.state.connections.admit(canonical(peer.ip()));
+        let peer = Peer { socket: &socket, address: peer.ip(), patience: self.patience, seat: seat.as_ref() };
+        if peer.seat.is_some() {
+            return connection::run(&self, &peer).await;
+        }
+        exchange::refuse(&self, &peer, &[], &Reject::TooManyConnections).await;
+        if let Ok(_place) = self.refused.try_acquire() {
+            connection::linger(&self, &peer).await;
         }
     }
 

@@ -15,18 +15,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use crate::http::range::Extent;
 use crate::limits;
 use crate::metrics::{self, ShardCounters};
-use crate::serve::deadline::{Patience, Progress, Verdict};
+use crate::serve::peer::{Ended, Peer, Watch, lost};
 use crate::serve::pipes::{Loan, Pipes};
 use crate::stream::OpenVideo;
 use crate::sys::engine::Engine;
 use crate::sys::file::Residency;
 use crate::sys::sendfile::{self, Follow};
-use crate::sys::socket;
 
 /// What a shard lends to every transfer.
 #[derive(Debug)]
@@ -37,21 +35,6 @@ pub(super) struct Pump {
     pub pipes: Pipes,
     /// Where it is all counted.
     pub counters: Arc<ShardCounters>,
-    /// How long a peer may take.
-    pub patience: Patience,
-}
-
-/// Why a response did not reach its end.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// The peer closed or reset the connection.
-    Gone,
-    /// The peer showed no sign of life, or paused for too long.
-    Stalled,
-    /// The file is shorter than the length we promised.
-    Truncated,
-    /// The disk failed.
-    Disk(io::Error),
 }
 
 /// What is left of a connection's turn on its shard. Readiness of sockets costs no budget of tokio's, so a client that
@@ -90,19 +73,14 @@ pub(super) struct Transfer<'a> {
 }
 
 /// Sends `bytes`, which may be a head that a body follows.
-pub(super) async fn send_bytes(
-    socket: &TcpStream,
-    bytes: &[u8],
-    follow: Follow,
-    patience: &Patience,
-) -> Result<(), Ended> {
+pub(super) async fn send_bytes(peer: &Peer<'_>, bytes: &[u8], follow: Follow) -> Result<(), Ended> {
+    let (socket, mut watch) = (peer.socket, peer.watch());
     let mut sent = 0;
-    let mut progress = Progress::new(Instant::now());
     while sent < bytes.len() {
         match socket.try_io(Interest::WRITABLE, || sendfile::send_head(socket, &bytes[sent..], follow)) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                writable(socket, &mut progress, patience).await?;
+                watch.writable().await?;
             }
             Err(error) => return Err(lost(error)),
         }
@@ -116,23 +94,23 @@ impl<'a> Transfer<'a> {
     }
 
     /// Sends `head`, then the extent, all of it or as far as it goes.
-    pub async fn run(&mut self, socket: &TcpStream, head: &[u8], turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
+    pub async fn run(&mut self, peer: &Peer<'_>, head: &[u8], turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
         if self.offset == self.end {
-            return send_bytes(socket, head, Follow::Nothing, &pump.patience).await;
+            return send_bytes(peer, head, Follow::Nothing).await;
         }
         let begun = Instant::now();
-        let mut progress = Progress::new(begun);
+        let mut watch = peer.watch();
         let mut residency = self.look();
         // The head may wait for the body only if the body follows at once.
         let follow = if residency == Residency::Hot { Follow::Body } else { Follow::Nothing };
-        send_bytes(socket, head, follow, &pump.patience).await?;
+        send_bytes(peer, head, follow).await?;
         if begun.elapsed() > limits::PIPE_PATIENCE {
             residency = self.look();
         }
         loop {
             match residency {
-                Residency::Hot => self.send_hot(socket, &mut progress, turn, pump).await?,
-                Residency::Cold => self.send_cold(socket, &mut progress, turn, pump).await?,
+                Residency::Hot => self.send_hot(peer, &mut watch, turn, pump).await?,
+                Residency::Cold => self.send_cold(peer, &mut watch, turn, pump).await?,
             }
             if self.offset == self.end {
                 return Ok(());
@@ -157,8 +135,8 @@ impl<'a> Transfer<'a> {
     /// Sends a window from the page cache, or the part of it for which the probe can still be believed.
     async fn send_hot(
         &mut self,
-        socket: &TcpStream,
-        progress: &mut Progress,
+        peer: &Peer<'_>,
+        watch: &mut Watch<'_>,
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
@@ -167,12 +145,13 @@ impl<'a> Transfer<'a> {
         while self.offset < window_end {
             let length = turn.left.min(window_end - self.offset);
             let file = &self.video.file;
-            match socket.try_io(Interest::WRITABLE, || sendfile::send_file(socket, file, self.offset, length)) {
+            let send = || sendfile::send_file(peer.socket, file, self.offset, length);
+            match peer.socket.try_io(Interest::WRITABLE, send) {
                 Ok(0) => return Err(Ended::Truncated),
                 Ok(count) => self.advance(count, turn, pump).await,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let waited_since = Instant::now();
-                    writable(socket, progress, &pump.patience).await?;
+                    watch.writable().await?;
                     if waited_since.elapsed() > limits::PIPE_PATIENCE {
                         // Long enough for these pages to have been evicted: look again.
                         return Ok(());
@@ -187,14 +166,14 @@ impl<'a> Transfer<'a> {
     /// Lets the engine fetch a window into a pipe, and drains the pipe into the socket.
     async fn send_cold(
         &mut self,
-        socket: &TcpStream,
-        progress: &mut Progress,
+        peer: &Peer<'_>,
+        watch: &mut Watch<'_>,
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
         self.is_sticky = self.length > limits::STICKY_COLD_BYTES_MIN;
         // A client that does not read must not make us read its film from the disk.
-        writable(socket, progress, &pump.patience).await?;
+        watch.writable().await?;
         let (loan, filled) = self.fill(pump).await?;
         metrics::add(&pump.counters.cold_windows, 1);
         let mut left = filled;
@@ -203,21 +182,20 @@ impl<'a> Transfer<'a> {
         while left > 0 {
             let is_last = self.offset + left as u64 >= self.end;
             let follow = if is_last { Follow::Nothing } else { Follow::Body };
-            match socket.try_io(Interest::WRITABLE, || loan.pipe.drain(socket, left, follow)) {
+            match peer.socket.try_io(Interest::WRITABLE, || loan.pipe.drain(peer.socket, left, follow)) {
                 Ok(0) => return Err(Ended::Disk(io::Error::from(io::ErrorKind::UnexpectedEof))),
                 Ok(count) => {
                     left -= count;
                     self.advance(count, turn, pump).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let wait = writable(socket, progress, &pump.patience);
-                    if let Ok(ready) = tokio::time::timeout_at(give_up, wait).await {
+                    if let Ok(ready) = tokio::time::timeout_at(give_up, watch.writable()).await {
                         ready?;
                     } else {
                         // The pipe is wanted elsewhere. What was in it is hot by now, and we know what was sent.
                         drop(loan);
                         self.is_sticky = false;
-                        return writable(socket, progress, &pump.patience).await;
+                        return watch.writable().await;
                     }
                 }
                 Err(error) => return Err(lost(error)),
@@ -249,28 +227,4 @@ impl<'a> Transfer<'a> {
         self.offset += count as u64;
         turn.spend(count as u64, pump.engine).await;
     }
-}
-
-/// Waits until the socket takes bytes again, for as long as its peer lives.
-async fn writable(socket: &TcpStream, progress: &mut Progress, patience: &Patience) -> Result<(), Ended> {
-    loop {
-        if let Ok(ready) = tokio::time::timeout(patience.interval(), socket.writable()).await {
-            return ready.map_err(lost);
-        }
-        judge(socket, progress, patience)?;
-    }
-}
-
-/// Whether the peer still deserves to be waited for.
-pub(super) fn judge(socket: &TcpStream, progress: &mut Progress, patience: &Patience) -> Result<(), Ended> {
-    let seen = socket::acknowledged(socket).map_err(lost)?;
-    match progress.judge(seen, Instant::now(), patience) {
-        Verdict::Wait => Ok(()),
-        Verdict::Dead | Verdict::PausedTooLong => Err(Ended::Stalled),
-    }
-}
-
-/// What an error of sending means.
-fn lost(error: io::Error) -> Ended {
-    if sendfile::is_of_the_file(&error) { Ended::Disk(error) } else { Ended::Gone }
 }

@@ -93,6 +93,18 @@ pub fn end_sending(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).shutdown(std::net::Shutdown::Write)
 }
 
+/// Takes up to `most` bytes that have arrived and forgets them; not one is copied. 0 at the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing has arrived; what recv(2) says otherwise.
+pub fn discard(socket: &impl AsFd, most: usize) -> io::Result<usize> {
+    // SAFETY: with MSG_TRUNC TCP drops the bytes instead of writing them (tcp(7)), so no buffer is needed.
+    let count = unsafe {
+        libc::recv(socket.as_fd().as_raw_fd(), std::ptr::null_mut(), most, libc::MSG_TRUNC | libc::MSG_DONTWAIT)
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
 /// What TCP knows about the peer's progress (tcp(7), `TCP_INFO`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
