@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::films::{self, COLD_FILM_BYTES, ColdFilms, MIB, Pattern};
+use crate::support::multipart::pieces;
 use crate::support::trace::Trace;
 use crate::support::without_ring::WithoutRing;
 use crate::support::{page_cache, program, run, scratch, slow_disk};
@@ -22,6 +23,37 @@ fn a_pattern_notices_a_single_foreign_byte() {
     }
     let shifted = std::panic::catch_unwind(|| pattern.compare(124, &bytes));
     assert!(shifted.is_err(), "shifted bytes were not noticed");
+}
+
+/// Goal: a body of several ranges is read strictly: the example of RFC 9110 §14.6 passes, and nothing that is cut, doubled,
+/// out of place or too much.
+#[test]
+fn a_multipart_body_is_read_strictly() {
+    let content_type = "multipart/byteranges; boundary=THIS_STRING";
+    let part = |range: &str, bytes: &str| {
+        format!("--THIS_STRING\r\nContent-Type: video/mp4\r\nContent-Range: bytes {range}\r\n\r\n{bytes}\r\n")
+    };
+    let right = part("2-4/10", "\r\n-") + &part("7-8/10", "ab") + "--THIS_STRING--\r\n";
+    let found: Vec<_> = pieces(content_type, right.as_bytes()).iter().map(|piece| (piece.first, piece.bytes)).collect();
+    assert_eq!(found, [(2, &b"\r\n-"[..]), (7, b"ab")]);
+    pieces("multipart/byteranges; boundary=\"THIS_STRING\"", format!("\r\n{right}").as_bytes());
+    for wrong in [
+        right.replace("THIS_STRING--\r\n", "THIS_STRING\r\n"),
+        right.replace("--THIS_STRING--\r\n", ""),
+        right.replace("2-4/10", "2-5/10"),
+        right.replace("2-4/10", "2-3/10"),
+        right.replace("2-4/10", "2-10/10"),
+        right.replace("ab", "abc"),
+        right.replace("Content-Range", "X-Range"),
+        right.replace("Content-Type: video/mp4\r\n", "Content-Range: bytes 2-4/10\r\n"),
+        right.replace("\r\n--", "\n--"),
+        format!("x{right}"),
+        format!("{right}x"),
+        right[..right.len() - 4].to_owned(),
+    ] {
+        let read = std::panic::catch_unwind(|| pieces(content_type, wrong.as_bytes()).len());
+        assert!(read.is_err(), "{wrong:?} was read");
+    }
 }
 
 /// Goal: the cold tests rest on this; an evicted film would wait for the disk, and a film that was read would not.

@@ -1,8 +1,9 @@
 //! The real binary and real clients: what somebody with curl, mpv, VLC or a TV meets, and what the kernel sees.
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
-//! Reading order: contract, messages (the wire), routes, shapes, tokens (the API), players, cold (the data path), fallback,
-//! faults, timeouts, admission, descriptors, lifecycle, command_line, regressions, distant; harness tests the tools.
+//! Reading order: contract, messages, sockets, random, traversal (the wire), routes, shapes, tokens (the API), players,
+//! cold (the data path), fallback, faults, timeouts, admission, descriptors, lifecycle, command_line, regressions,
+//! distant; harness tests the tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,8 +26,11 @@ mod harness;
 mod lifecycle;
 mod messages;
 mod players;
+mod random;
 mod regressions;
 mod routes;
 mod shapes;
+mod sockets;
 mod timeouts;
 mod tokens;
+mod traversal;

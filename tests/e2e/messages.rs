@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::support::client::{Client, request};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
-use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, Pattern, url_path};
+use crate::support::films;
 
 fn start() -> Daemon {
     Home::new(&films::folder()).start()
@@ -72,54 +72,5 @@ fn an_expectation_that_is_not_met_is_answered_at_once() {
         let fields = [("Content-Type", "application/json"), ("Content-Length", "2"), ("Expect", expectation)];
         client.ask("POST", path, &fields);
         client.answer("POST").is_problem(status);
-    }
-}
-
-/// Goal: fifty ranges that are asked for at once come in their order, each with its own bytes.
-#[test]
-fn fifty_pipelined_ranges_come_in_order() {
-    const RANGE_BYTES: u64 = 1000;
-    let daemon = start();
-    let bearer = daemon.bearer();
-    let places: Vec<u64> = (0..50).map(|number| number * 7_654_321 % (BIG_FILM_BYTES - RANGE_BYTES)).collect();
-    let ask = |first: &u64| {
-        let range = format!("bytes={first}-{}", first + RANGE_BYTES - 1);
-        request("GET", &url_path(BIG_FILM), &[("Authorization", &bearer), ("Range", &range)])
-    };
-    let mut client = Client::connect(daemon.address);
-    client.send(places.iter().map(ask).collect::<String>());
-    for first in places {
-        let head = client.head();
-        let content_range = format!("bytes {first}-{}/{BIG_FILM_BYTES}", first + RANGE_BYTES - 1);
-        assert_eq!((head.status, head.field("content-range")), (206, Some(content_range.as_str())));
-        client.expect(Pattern::of(BIG_FILM), first, RANGE_BYTES);
-    }
-    client.ask("GET", "/health", &[]);
-    is_well(&mut client);
-}
-
-/// Goal: requests that come one byte at a time, with and without a body, are answered like any other.
-#[test]
-fn requests_may_come_one_byte_at_a_time() {
-    let daemon = start();
-    let mut client = Client::connect(daemon.address);
-    let (bearer, body) = (daemon.bearer(), credentials());
-    let fields = [("Authorization", bearer.as_str()), ("Range", "bytes=123-4567")];
-    send_bytewise(&mut client, &request("GET", &url_path(BIG_FILM), &fields));
-    let head = client.head();
-    assert_eq!((head.status, head.length()), (206, 4445));
-    client.expect(Pattern::of(BIG_FILM), 123, 4445);
-    let length = body.len().to_string();
-    let fields = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
-    send_bytewise(&mut client, &(request("POST", "/api/auth/login", &fields) + &body));
-    is_signed_in(&daemon, &mut client);
-    client.ask("GET", "/health", &[]);
-    is_well(&mut client);
-}
-
-/// Sends each byte as a segment of its own; the socket has TCP_NODELAY.
-fn send_bytewise(client: &mut Client, text: &str) {
-    for byte in text.bytes() {
-        client.send([byte]);
     }
 }

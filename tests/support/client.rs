@@ -4,12 +4,13 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 
-use super::PATIENCE;
 use super::films::Pattern;
+use super::{PATIENCE, unread};
 
 /// The status line and the fields of one response.
 #[derive(Debug, Clone)]
@@ -20,6 +21,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// A head that was read elsewhere.
+    pub fn new(status: u16, fields: Vec<(String, String)>) -> Head {
+        Head { status, fields }
+    }
+
     /// The value of a field, its name without regard to case.
     pub fn field(&self, name: &str) -> Option<&str> {
         let same = |(field, _): &&(String, String)| field.eq_ignore_ascii_case(name);
@@ -251,10 +257,48 @@ impl Client {
         }
     }
 
+    /// Reads until the connection ends: what came, and how it ended.
+    ///
+    /// # Panics
+    /// If it does not end: nothing came for as long as `wait_at_most` says.
+    pub fn rest(&mut self) -> (Vec<u8>, Ending) {
+        let mut bytes = Vec::new();
+        match self.stream.read_to_end(&mut bytes) {
+            Ok(_) => (bytes, Ending::Closed),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => (bytes, Ending::Reset),
+            Err(error) => panic!("{error} after {} bytes, and the connection has not ended", bytes.len()),
+        }
+    }
+
+    /// How long each read may take, instead of `PATIENCE`.
+    pub fn wait_at_most(&self, patience: Duration) {
+        self.stream.get_ref().set_read_timeout(Some(patience)).unwrap();
+    }
+
+    /// Waits until the server has read all that was sent, so that what is sent next comes apart from it. Over loopback
+    /// what is sent has arrived when `send` returns.
+    pub fn wait_until_read(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while unread::bytes_at_the_other_end(self.stream.get_ref()) != Some(0) {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: the server has read what was sent");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Another handle to the same socket, to send on one thread and read on another.
+    pub fn sender(&self) -> TcpStream {
+        self.stream.get_ref().try_clone().unwrap()
+    }
+
     /// Tells the server that no request follows; answers still come.
     pub fn finish_sending(&mut self) {
         let stream = self.stream.get_ref();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// The same, where the connection may have ended.
+    pub fn try_finish_sending(&mut self) {
+        let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Write);
     }
 
     /// Loses the network: from now on nothing that arrives is seen, so nothing is acknowledged and no probe is answered,
@@ -273,7 +317,7 @@ impl Client {
     /// Ends the connection with RST, as a crashed player or a lost network does.
     pub fn reset(self) {
         let socket = SockRef::from(self.stream.get_ref());
-        socket.set_linger(Some(std::time::Duration::ZERO)).expect("SO_LINGER");
+        socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     }
 }
 

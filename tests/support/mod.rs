@@ -5,13 +5,19 @@
 
 pub mod client;
 pub mod daemon;
+pub mod dice;
 pub mod films;
 pub mod fuse;
 pub mod ledger;
 pub mod mpv;
+pub mod multipart;
 pub mod page_cache;
+pub mod question;
+pub mod questions;
+pub mod ranges;
 pub mod slow_disk;
 pub mod trace;
+pub mod unread;
 pub mod without_ring;
 
 use std::io::Read;
