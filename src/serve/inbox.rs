@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ops::Range;
 
 use tokio::net::TcpStream;
 
@@ -25,8 +26,8 @@ pub(super) struct Inbox<'a> {
     end: usize,
     /// Empty lines passed over since the last request.
     skipped: usize,
-    /// How many of the unconsumed bytes have been looked at, and from how many on it is worth to look again although no
-    /// line has ended: looking at each byte of a head that trickles would cost the square of its length.
+    /// How many of the unconsumed bytes have been looked at, and from how many on it is worth to look again although
+    /// nothing of note has come: looking at each byte of a head that trickles would cost the square of its length.
     looked_at: usize,
     look_again_at: usize,
 }
@@ -64,12 +65,16 @@ impl<'a> Inbox<'a> {
     pub fn has_head(&mut self) -> bool {
         let pending = self.pending();
         let length = pending.len();
-        let ends_a_line = pending.get(self.looked_at..).is_some_and(|new| new.contains(&b'\n'));
-        if !ends_a_line && length < self.look_again_at {
+        // The end of a line, or what is allowed nowhere.
+        let decides = |byte: &u8| byte.is_ascii_control() || !byte.is_ascii();
+        let has_news = pending.get(self.looked_at..).is_some_and(|new| new.iter().any(decides));
+        let may_be_too_long = METHOD_TOO_LONG.contains(&length) || TARGET_TOO_LONG.contains(&length);
+        let is_full = length >= limits::HEAD_BYTES_MAX;
+        if !has_news && !may_be_too_long && !is_full && length < self.look_again_at {
             return false;
         }
         (self.looked_at, self.look_again_at) = (length, length + LOOK_AGAIN_BYTES + length / 8);
-        length >= limits::HEAD_BYTES_MAX || !matches!(self.parse(), Ok(Parsed::Partial))
+        is_full || !matches!(self.parse(), Ok(Parsed::Partial))
     }
 
     /// Reads what has arrived, without waiting. 0 at the end of the stream.
@@ -126,3 +131,6 @@ impl Drop for Inbox<'_> {
 
 /// Bytes that must come, without the end of a line among them, before a head is looked at again.
 const LOOK_AGAIN_BYTES: usize = 64;
+/// Where a method may become longer than any, and a target behind it too long.
+const METHOD_TOO_LONG: Range<usize> = 0..64;
+const TARGET_TOO_LONG: Range<usize> = limits::TARGET_BYTES_MAX..limits::TARGET_BYTES_MAX + METHOD_TOO_LONG.end;

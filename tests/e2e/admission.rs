@@ -1,10 +1,11 @@
 //! How many connections there may be: one too many is told so, and there is room again when one ends.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use crate::support::client::{Answer, Client, request};
+use crate::support::client::{Answer, Client, Ending, request};
 use crate::support::daemon::{Daemon, Home};
-use crate::support::films;
+use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, Pattern};
 use crate::support::{PATIENCE, eventually};
 
 const CONNECTIONS: usize = 3;
@@ -58,6 +59,34 @@ fn one_connection_too_many_is_503_until_one_ends() {
     clients.pop();
     clients.push(admitted(|| Client::connect_from(ELSEWHERE, daemon.address)));
     is_refused(Client::connect(daemon.address));
+}
+
+/// Goal: when there are as many connections as there may be, the player that has been paused for longest gives way, and is
+/// reset so that it takes what it has for no whole film; who was paused later goes on, and nobody is refused.
+#[test]
+fn the_longest_paused_viewer_gives_way_when_the_table_is_full() {
+    let home = Home::new(&films::folder()).set("REELWAY_NET__CONNECTIONS_MAX", "3");
+    // Whether somebody is paused is looked at as often as this says.
+    let daemon = home.set("REELWAY_NET__STALL_TIMEOUT", "400ms").start();
+    let gave_way = || daemon.ledger().sum("reelway_gave_way_total");
+    let pause = || {
+        let mut viewer = Client::connect_narrow(daemon.address);
+        daemon.ask_film(&mut viewer, BIG_FILM, None);
+        viewer
+    };
+    let mut first = pause();
+    // Not a wait for something: this one has been paused for longer than the next.
+    std::thread::sleep(Duration::from_millis(600));
+    let mut second = pause();
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(gave_way(), 0, "the third connection has its place");
+    let _third = admitted(|| Client::connect(daemon.address));
+    let fourth = admitted(|| Client::connect(daemon.address));
+    assert_eq!(first.expect_until_end(Pattern::of(BIG_FILM), 0).1, Ending::Reset);
+    drop(fourth);
+    eventually("its place is free", PATIENCE, || (daemon.ledger().sum("reelway_connections") <= 3).then_some(()));
+    assert_eq!(gave_way(), 1);
+    second.expect(Pattern::of(BIG_FILM), 0, BIG_FILM_BYTES);
 }
 
 /// Goal: `net.connections_per_address` is for one address: the next from there is 503, another address has its own

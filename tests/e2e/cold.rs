@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Home};
 use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, COLD_FILM_BYTES, COLD_FILMS, ColdFilms, MIB, Pattern};
+use crate::support::multipart;
 use crate::support::page_cache::{self, Locked};
 use crate::support::slow_disk::SlowDisk;
 use crate::support::trace::{Call, Trace};
@@ -59,6 +60,54 @@ fn a_hot_film_leaves_by_sendfile_only() {
     left_by_zero_copy(&calls, BIG_FILM, BIG_FILM_BYTES);
     let spliced = calls.iter().filter(|call| call.name == "splice" && call.zero_copy_bytes() > 0);
     assert_eq!(spliced.count(), 0, "hot bytes need no pipe");
+}
+
+/// Goal: each part of several ranges leaves by sendfile as well; only the lines between them come from memory.
+#[test]
+fn several_ranges_of_a_hot_film_leave_by_sendfile_only() {
+    const PARTS: u64 = 16;
+    const PART_BYTES: u64 = 40_000;
+    let home = Home::new(&films::folder());
+    let trace = Trace::into(home.path("trace"));
+    let home = home.wrapped_by(trace.wrapper());
+    let mut daemon = home.start();
+    let _hot = Locked::hot(&films::folder().join(BIG_FILM));
+    let ranges: Vec<String> = (0..PARTS)
+        .map(|part| (part * MIB, part * MIB + PART_BYTES - 1))
+        .map(|(first, last)| format!("{first}-{last}"))
+        .collect();
+    let mut client = Client::connect(daemon.address);
+    let head = daemon.ask_film(&mut client, BIG_FILM, Some(&format!("bytes={}", ranges.join(","))));
+    let body = client.body(head.length());
+    let pieces = multipart::pieces(head.field("content-type").unwrap(), &body);
+    assert_eq!(pieces.len() as u64, PARTS);
+    for piece in pieces {
+        Pattern::of(BIG_FILM).compare(piece.first, piece.bytes);
+    }
+    daemon.stop();
+    left_by_zero_copy(&trace.calls(), BIG_FILM, PARTS * PART_BYTES);
+}
+
+/// Goal: several ranges of a cold film come through the ring, part by part, and each byte is the right one.
+#[test]
+fn several_ranges_of_a_cold_film_arrive_through_the_ring() {
+    let films = ColdFilms::alone();
+    let daemon = Home::new(&films.folder).start();
+    let name = ColdFilms::name(0);
+    films.make_cold();
+    let mut client = Client::connect(daemon.address);
+    // Backwards, so that no part is read ahead by the one before it.
+    let ranges = "bytes=60000000-62999999,40000000-40000000,20000000-22999999,0-99";
+    let head = daemon.ask_film(&mut client, &name, Some(ranges));
+    let body = client.body(head.length());
+    let pieces = multipart::pieces(head.field("content-type").unwrap(), &body);
+    let sent: Vec<(u64, usize)> = pieces.iter().map(|piece| (piece.first, piece.bytes.len())).collect();
+    assert_eq!(sent, [(60_000_000, 3_000_000), (40_000_000, 1), (20_000_000, 3_000_000), (0, 100)]);
+    for piece in pieces {
+        Pattern::of(&name).compare(piece.first, piece.bytes);
+    }
+    let (ring, threads) = daemon.ledger().cold_windows();
+    assert!(ring >= 4 && threads == 0, "cold windows: {ring} by the ring, {threads} by threads");
 }
 
 /// Goal: a cold film leaves by splice from pipes the ring filled, and no byte of it enters user space.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use crate::support::client::{self, Client, request};
 use crate::support::daemon::{Daemon, Home};
@@ -10,114 +11,6 @@ use crate::support::scratch;
 
 fn start() -> Daemon {
     Home::new(&films::folder()).start()
-}
-
-/// One row of tests/vectors/range.txt: `rule | RFC | Range value | size | expected`.
-struct RangeRow {
-    rule: String,
-    value: String,
-    size: u64,
-    expected: Expected,
-}
-
-/// What a row expects of a server that sends single ranges.
-enum Expected {
-    Whole,
-    Part { first: u64, last: u64 },
-    Unsatisfiable,
-}
-
-/// Films of the table are made as real files; longer ones are the unit tests' affair.
-const TABLE_FILM_BYTES_MAX: u64 = 32 * 1024 * 1024;
-
-fn range_rows() -> Vec<RangeRow> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/range.txt");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    lines.filter_map(range_row).collect()
-}
-
-/// A row, or none if it is about several parts or a size that is no file of a test.
-fn range_row(line: &str) -> Option<RangeRow> {
-    let columns: Vec<&str> = line.split('|').map(str::trim).collect();
-    let [rule, _, value, size, expected] = columns[..] else {
-        panic!("five columns: {line}");
-    };
-    let size = size.parse().ok().filter(|size| *size <= TABLE_FILM_BYTES_MAX)?;
-    let (status, range) = expected.split_once(' ').unwrap_or((expected, ""));
-    let expected = match status {
-        "200" => Expected::Whole,
-        "416" => Expected::Unsatisfiable,
-        "206" => {
-            let (first, last) = range.trim().split_once('-')?;
-            Expected::Part { first: first.parse().ok()?, last: last.parse().ok()? }
-        }
-        _ => panic!("expected is 200, 206 or 416: {line}"),
-    };
-    Some(RangeRow { rule: rule.to_owned(), value: expanded(value), size, expected })
-}
-
-/// What a value of the table stands for: `{TEXT*N}` is TEXT N times, `\t` a tab, `\s` a space.
-fn expanded(value: &str) -> String {
-    let value = value.replace("\\t", "\t").replace("\\s", " ");
-    let Some((before, rest)) = value.split_once('{') else { return value };
-    let (repeated, after) = rest.split_once('}').unwrap_or_else(|| panic!("no closing brace: {value}"));
-    let (text, count) = repeated.rsplit_once('*').unwrap_or_else(|| panic!("no count: {value}"));
-    format!("{before}{}{}", text.repeat(count.parse().unwrap()), expanded(after))
-}
-
-/// Goal: every row of the range table holds over a socket, on one kept connection, and each byte is the right one.
-#[test]
-fn ranges_answer_as_the_table_says() {
-    let rows = range_rows();
-    let folder = tempfile::tempdir_in(scratch()).unwrap();
-    for row in &rows {
-        let path = folder.path().join(film_of(row.size));
-        if !path.exists() {
-            Pattern::of(&film_of(row.size)).write(&path, row.size);
-        }
-    }
-    let daemon = Home::new(folder.path()).start();
-    let mut client = Client::connect(daemon.address);
-    for row in &rows {
-        check_range(&daemon, &mut client, row);
-    }
-    assert!(rows.len() >= 40, "only {} rows of the table could be tried", rows.len());
-    let after = daemon.ledger();
-    assert_eq!(after.sum("reelway_panics_total"), 0);
-}
-
-fn film_of(size: u64) -> String {
-    format!("film of {size} bytes.mp4")
-}
-
-fn check_range(daemon: &Daemon, client: &mut Client, row: &RangeRow) {
-    let film = film_of(row.size);
-    let pattern = Pattern::of(&film);
-    let bearer = daemon.bearer();
-    let fields = [("Authorization", bearer.as_str()), ("Range", row.value.as_str())];
-    client.ask("GET", &url_path(&film), &fields);
-    let head = client.head();
-    let place = format!("{}: {} of {}: {head:?}", row.rule, row.value, row.size);
-    assert_eq!(head.field("accept-ranges"), Some("bytes"), "{place}");
-    match row.expected {
-        Expected::Whole => {
-            assert_eq!((head.status, head.length()), (200, row.size), "{place}");
-            client.expect(pattern, 0, row.size);
-        }
-        Expected::Part { first, last } => {
-            let content_range = format!("bytes {first}-{last}/{}", row.size);
-            assert_eq!((head.status, head.length()), (206, last - first + 1), "{place}");
-            assert_eq!(head.field("content-range"), Some(content_range.as_str()), "{place}");
-            client.expect(pattern, first, last - first + 1);
-        }
-        Expected::Unsatisfiable => {
-            let content_range = format!("bytes */{}", row.size);
-            assert_eq!(head.status, 416, "{place}");
-            assert_eq!(head.field("content-range"), Some(content_range.as_str()), "{place}");
-            client.body(head.length());
-        }
-    }
 }
 
 /// Goal: all three stream routes give the same bytes, and the id route takes its id from the list of videos.
@@ -177,6 +70,60 @@ fn validators_decide_between_304_412_and_the_bytes() {
         let offset = if expected == 206 { 5 } else { 0 };
         client.expect(Pattern::of(BIG_FILM), offset, head.length());
     }
+}
+
+/// Goal: the tag of a film is the same after a restart, and on another machine with a copy of the film: nothing in it is of
+/// the device, the inode or the process.
+#[test]
+fn validators_survive_a_restart_and_another_machine() {
+    let folders = [(); 2].map(|()| tempfile::tempdir_in(scratch()).unwrap());
+    let paths = folders.each_ref().map(|folder| folder.path().join("sub").join("film.mp4"));
+    let modified = SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789);
+    for path in &paths {
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        Pattern::of("film.mp4").write(path, 5000);
+        fs::File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    }
+    let validators = |daemon: &Daemon| {
+        let head = daemon.fetch("HEAD", &url_path("sub/film.mp4"), &[]).head;
+        (head.field("etag").unwrap().to_owned(), head.field("last-modified").unwrap().to_owned())
+    };
+    let home = Home::new(folders[0].path());
+    let mut daemon = home.start();
+    let first = validators(&daemon);
+    daemon.stop();
+    assert_eq!(validators(&home.start()), first, "after a restart");
+    assert_eq!(validators(&Home::new(folders[1].path()).start()), first, "on another machine");
+}
+
+/// Goal: `name/path` always works, a bare path is looked up in the order of the roots, and a first segment that names a root
+/// tries that root first: so another root changes no URL.
+#[test]
+fn several_roots_are_looked_up_in_order_and_a_new_one_changes_no_url() {
+    let parent = tempfile::tempdir_in(scratch()).unwrap();
+    let root = |name: &str| parent.path().join(name);
+    for (path, bytes) in [
+        ("one/both.mp4", 1001),
+        ("one/two/hidden.mp4", 1002),
+        ("one/two/both.mp4", 1003),
+        ("two/both.mp4", 1004),
+        ("two/alone.mp4", 1005),
+    ] {
+        fs::create_dir_all(root(path).parent().unwrap()).unwrap();
+        Pattern::of(path).write(&root(path), bytes);
+    }
+    let lengths = |daemon: &Daemon, paths: &[(&str, u64)]| {
+        for (path, bytes) in paths {
+            let head = daemon.fetch("HEAD", &url_path(path), &[]).head;
+            assert_eq!((head.status, head.length()), (200, *bytes), "{path}");
+        }
+    };
+    let alone = [("both.mp4", 1001), ("one/both.mp4", 1001), ("two/hidden.mp4", 1002), ("one/two/hidden.mp4", 1002)];
+    lengths(&Home::new(&root("one")).start(), &alone);
+    let both = Home::new(Path::new(&format!("{}:{}", root("one").display(), root("two").display()))).start();
+    lengths(&both, &alone);
+    // The name of a root is tried first, and what is not there is looked for below each root.
+    lengths(&both, &[("two/both.mp4", 1004), ("one/two/both.mp4", 1003), ("alone.mp4", 1005), ("two/alone.mp4", 1005)]);
 }
 
 /// Goal: HEAD tells what GET would send, and sends nothing; Range does not matter to it.

@@ -31,6 +31,7 @@ mod regressions;
 mod routes;
 mod shapes;
 mod sockets;
+mod tables;
 mod timeouts;
 mod tokens;
 mod traversal;

@@ -14,6 +14,9 @@ pub mod limits;
 #[path = "../support/models.rs"]
 pub mod models;
 
+#[path = "../support/multipart.rs"]
+pub mod multipart;
+
 #[path = "../vectors/reader.rs"]
 pub mod vectors;
 

@@ -285,6 +285,22 @@ impl Client {
         }
     }
 
+    /// The same, where the server may answer or end the connection instead.
+    pub fn wait_until_read_or_ended(&self) {
+        let stream = self.stream.get_ref();
+        let has_ended = || {
+            stream.set_nonblocking(true).unwrap();
+            let seen = stream.peek(&mut [0]);
+            stream.set_nonblocking(false).unwrap();
+            !matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !has_ended() && unread::bytes_at_the_other_end(stream) != Some(0) {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: the server has read what was sent, or ended");
+            std::thread::yield_now();
+        }
+    }
+
     /// Another handle to the same socket, to send on one thread and read on another.
     pub fn sender(&self) -> TcpStream {
         self.stream.get_ref().try_clone().unwrap()

@@ -6,6 +6,7 @@ use super::{Body, Method, Parsed, Request, parse};
 use crate::http::vectors;
 
 const TABLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/request.txt"));
+const EXCHANGES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/exchange.txt"));
 
 /// The words of the table that must all be there.
 fn strict_words(request: &Request<'_>, rest: usize) -> Vec<String> {
@@ -72,6 +73,32 @@ fn every_row_of_the_table_holds() {
         let [rule, source, bytes, expected] = row[..] else { unreachable!() };
         let bytes = vectors::bytes(bytes);
         assert!(row_holds(&bytes, expected), "{rule} ({source}): expected {expected}, got {:?}", parse(&bytes));
+    }
+}
+
+/// The exchanges are held over sockets; here, the first head of each is what its first answer says: a request, or none.
+#[test]
+fn first_head_of_every_exchange_is_read_as_its_answer_says() {
+    let refusals = ["400", "408", "414", "417", "431", "501", "505"];
+    let rows = vectors::rows(EXCHANGES, 5);
+    for row in rows {
+        let [rule, source, _, sent, expected] = row[..] else { unreachable!() };
+        let sent = sent
+            .replace(" >> ", "")
+            .replace("FIN", "")
+            .replace("$LOGIN", "")
+            .replace("$AUTH", "Authorization: Bearer x.y.z¶");
+        let first = sent.split(" << ").next().unwrap_or_default();
+        let bytes = vectors::bytes(&first.replace("$ETAG", "\"x\"").replace("$TOKEN", "x.y.z"));
+        let status = expected.split(' ').next().unwrap_or_default();
+        match parse(&bytes) {
+            Ok(Parsed::Complete { request, .. }) => {
+                let has_body = request.body != Body::None;
+                assert!(!refusals.contains(&status) || has_body, "{rule} ({source}) is read");
+            }
+            Ok(Parsed::Partial) => assert!(["408", "ended"].contains(&status), "{rule} ({source}) is not whole"),
+            Err(reject) => assert_eq!(reject.status().to_string(), status, "{rule} ({source})"),
+        }
     }
 }
 
