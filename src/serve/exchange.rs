@@ -23,6 +23,7 @@ use crate::serve::transfer::{self, Transfer, Turn};
 use crate::store::Timestamp;
 use crate::stream::{self, OpenVideo, Wanted};
 use crate::sys::sendfile::Follow;
+use crate::sys::socket::Corked;
 
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +221,7 @@ async fn send(
     let [first, rest @ ..] = parts else {
         return transfer::send_bytes(peer, head, Follow::Nothing).await;
     };
+    let _corked = (!rest.is_empty()).then(|| Corked::new(peer.socket));
     send_part(shard, peer, head, first, !rest.is_empty(), turn).await?;
     for (index, part) in rest.iter().enumerate() {
         send_part(shard, peer, &[], part, index + 1 < rest.len(), turn).await?;

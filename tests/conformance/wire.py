@@ -23,6 +23,7 @@ class Server:
     host: str
     port: int
     token: str
+    process: int = 0
 
     def authorization(self):
         """The field that reelway wants, nothing for the others."""
@@ -37,7 +38,10 @@ class Server:
 def servers(path):
     """The servers of the file that scripts/conformance wrote, in the order of NAMES."""
     known = json.loads(Path(path).read_text(encoding="utf-8"))
-    return [Server(name, "127.0.0.1", known[name]["port"], known[name].get("token", "")) for name in NAMES]
+    return [
+        Server(name, "127.0.0.1", known[name]["port"], known[name].get("token", ""), known[name].get("process", 0))
+        for name in NAMES
+    ]
 
 
 @dataclass

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""What a request with many ranges costs a server, beside a plain one: the CPU time that its process has used.
+
+The one idea: nobody may make a server work harder by asking for the same film in a stranger way (CVE-2011-3192, the
+Apache killer). The plain request asks for the whole film; everything else must cost at most twice as much.
+
+    many_ranges.py SERVERS.json FILM
+
+CPU time is read from /proc/PID/task/*/schedstat, in nanoseconds, of each server's processes. Standard library only.
+"""
+
+import argparse
+import re
+import socket
+import statistics
+import sys
+from pathlib import Path
+
+import wire
+
+RATIO_MAX = 2.0
+ROUNDS = 3
+MIB = 1 << 20
+
+
+def spaced(count, step, length):
+    """`count` ranges of `length` bytes, one every `step` bytes."""
+    return "bytes=" + ",".join(f"{place * step}-{place * step + length - 1}" for place in range(count))
+
+
+# A name, the value of Range (or none), and how many requests make a round.
+CASES = (
+    ("the whole film (plain)", None, 40),
+    ("one byte", "bytes=0-0", 400),
+    ("one range of 64 KiB", "bytes=0-65535", 400),
+    ("16 parts of 1 byte, far apart", spaced(16, MIB // 2, 1), 400),
+    ("16 parts of 1 byte, side by side", spaced(16, 2, 1), 400),
+    ("16 parts of 4 KiB", spaced(16, MIB // 2, 4096), 400),
+    ("16 parts, all but 16 bytes", spaced(16, MIB // 2, MIB // 2 - 1), 40),
+    ("17 parts", spaced(17, MIB // 4, 1), 40),
+    ("256 that overlap", "bytes=" + ",".join(f"5-{last}" for last in range(5, 261)), 400),
+    ("1,300 that overlap", "bytes=" + ",".join(f"5-{last}" for last in range(5, 1305)), 40),
+    ("the Apache killer", "bytes=0-," + ",".join(f"5-{last}" for last in range(1300)), 40),
+    ("2,000 open ends", "bytes=" + ",".join(["0-"] * 2000), 40),
+    ("256 past the end", "bytes=" + ",".join(["99999999-"] * 256), 400),
+)
+
+
+def processor_seconds(process):
+    """CPU time of a process and of its children."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+    used = sum(processor_seconds(child) for child in children)
+    for task in Path(f"/proc/{process}/task").iterdir():
+        used += int((task / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
+    return used
+
+
+class Reader:
+    """A kept connection that asks and throws the answers away; another one when the server ends it."""
+
+    def __init__(self, server, path):
+        self.server, self.path, self.socket = server, path, None
+        self.buffer = bytearray(MIB)
+
+    def ask(self, ranges):
+        """One request; the status. A server may end a connection between two requests (nginx does after a thousand)."""
+        try:
+            return self.ask_once(ranges)
+        except ConnectionError:
+            self.socket = self.socket.close()
+            return self.ask_once(ranges)
+
+    def ask_once(self, ranges):
+        """One request on the connection that there is."""
+        if self.socket is None:
+            self.socket = socket.create_connection((self.server.host, self.server.port), timeout=30)
+        field = f"Range: {ranges}\r\n".encode() if ranges else b""
+        head = f"GET {self.path} HTTP/1.1\r\nHost: a\r\n".encode()
+        self.socket.sendall(head + self.server.authorization() + field + b"\r\n")
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = self.socket.recv(4096)
+            if not piece:
+                raise ConnectionError("the server ended the connection in a head")
+            data += piece
+        head, rest = data.split(b"\r\n\r\n", 1)
+        left = int(re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)[1]) - len(rest)
+        while left > 0:
+            count = self.socket.recv_into(self.buffer, min(left, MIB))
+            if count == 0:
+                raise ConnectionError("the server ended the connection in a body")
+            left -= count
+        if re.search(rb"\r\nconnection: *close", head, re.IGNORECASE):
+            self.socket = self.socket.close()
+        return int(head.split()[1])
+
+
+def cost(reader, process, ranges, count):
+    """The status, and the median of microseconds of CPU a request."""
+    status = reader.ask(ranges)
+    rounds = []
+    for _ in range(ROUNDS):
+        before = processor_seconds(process)
+        for _ in range(count):
+            status = reader.ask(ranges)
+        rounds.append((processor_seconds(process) - before) / count * 1e6)
+    return status, statistics.median(rounds)
+
+
+def main():
+    """Prints the table; the exit code says whether a case costs reelway more than RATIO_MAX plain ones."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("servers")
+    parser.add_argument("film")
+    arguments = parser.parse_args()
+    servers = wire.servers(arguments.servers)
+    readers = [Reader(server, arguments.film) for server in servers]
+    complaints, plain = [], {}
+    print("microseconds of CPU a request, status, and the ratio to the plain request to the same server")
+    print(f"{'':34}" + "".join(f"{server.name:>24}" for server in servers))
+    for name, ranges, count in CASES:
+        line = f"{name:34}"
+        for server, reader in zip(servers, readers):
+            status, microseconds = cost(reader, server.process, ranges, count)
+            ratio = microseconds / plain.setdefault(server.name, microseconds)
+            line += f"{microseconds:11.1f} {status:4} {ratio:6.2f}x"
+            if server.name == "reelway" and ratio > RATIO_MAX:
+                complaints.append(f"{name} costs {ratio:.2f} plain requests, and at most {RATIO_MAX} are allowed")
+        print(line, flush=True)
+    for complaint in complaints:
+        print("  reelway: " + complaint)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
