@@ -73,8 +73,10 @@ impl<'a> Inbox<'a> {
         if !has_news && !may_be_too_long && !is_full && length < self.look_again_at {
             return false;
         }
+        // An empty line may have begun in what was looked at before.
+        let is_whole = ends_a_head(&pending[self.looked_at.saturating_sub(EMPTY_LINE.len() - 1).min(length)..]);
         (self.looked_at, self.look_again_at) = (length, length + LOOK_AGAIN_BYTES + length / 8);
-        is_full || !matches!(self.parse(), Ok(Parsed::Partial))
+        is_whole || is_full || self.parse().is_err()
     }
 
     /// Reads what has arrived, without waiting. 0 at the end of the stream.
@@ -127,6 +129,14 @@ impl Drop for Inbox<'_> {
     fn drop(&mut self) {
         self.consume(usize::MAX - self.start);
     }
+}
+
+/// The end of the last line of a head, and the empty line after it.
+const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+
+/// Cheaper than parsing, and enough to know that parsing will come to an end.
+fn ends_a_head(bytes: &[u8]) -> bool {
+    bytes.windows(EMPTY_LINE.len()).any(|window| window == EMPTY_LINE)
 }
 
 /// Bytes that must come, without the end of a line among them, before a head is looked at again.
