@@ -40,8 +40,11 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a closed connection lingers, once everything was acknowledged and the peer says nothing more, for the peer to
 /// close its side first: a reset would take back the last bytes of a response it has not read yet (RFC 9112 §9.6).
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a peer may go on sending after we said `Connection: close`: an upload that nobody wants must not end in a
-/// broken pipe before the client has read why.
+/// Without any byte acknowledged for so long a player is paused, and gives way where there are too many connections. Players
+/// that fetch in bursts are silent for 30 s between them.
+pub const PAUSED_AFTER: Duration = Duration::from_secs(60);
+/// How long a peer is listened to after we said `Connection: close`: an upload that nobody wants must not end in a broken
+/// pipe before the client has read why.
 pub const LINGER_TALK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes thrown away at once from such a peer. The kernel drops them without copying.
 pub const LINGER_PIECE_BYTES: usize = 1024 * 1024;
@@ -93,8 +96,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Connections over the limit, of one shard, that are told so and waited for; the others are just closed.
 pub const REFUSED_LINGERING_MAX: usize = 64;
-/// How long a head that has begun to arrive may go on when the daemon drains.
-pub const DRAIN_HEAD_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a head or a body that has begun to arrive may go on when the daemon drains.
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long `/health` waits for the store before it says that it does not answer.
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 /// Descriptors without which starting makes no sense: two shards, the store, the listeners and the log take thirty.

@@ -31,12 +31,7 @@ pub enum Route<'a> {
     /// The bytes of a film, by its id.
     StreamId(Uuid),
     /// Which methods a path has: OPTIONS on any of the above, or on the server as a whole.
-    Options {
-        /// The methods.
-        allow: &'static str,
-        /// Whether films are there, which pages of other sites may be allowed to read.
-        is_media: bool,
-    },
+    Options(&'static str),
 }
 
 const READ: &str = "GET, HEAD, OPTIONS";
@@ -50,7 +45,7 @@ const ANY: &str = "GET, HEAD, POST, OPTIONS";
 /// 404 for a path that is not in the table, 405 with `Allow` for a method that its row does not have.
 pub fn resolve<'a>(method: Method, target: &'a Target<'_>) -> Result<Route<'a>, Reject> {
     if target.is_server() {
-        return Ok(Route::Options { allow: ANY, is_media: false });
+        return Ok(Route::Options(ANY));
     }
     let (route, allow) = match target.segments().as_slice() {
         ["health"] => (Route::Health(Probe::Whole), READ),
@@ -67,7 +62,7 @@ pub fn resolve<'a>(method: Method, target: &'a Target<'_>) -> Result<Route<'a>, 
         _ => return Err(Reject::NotFound),
     };
     match method {
-        Method::Options => Ok(Route::Options { allow, is_media: route.is_media() }),
+        Method::Options => Ok(Route::Options(allow)),
         Method::Get | Method::Head if allow == READ => Ok(route),
         Method::Post if allow == POST => Ok(route),
         Method::Get | Method::Head | Method::Post | Method::Put | Method::Patch | Method::Delete => {
@@ -76,11 +71,16 @@ pub fn resolve<'a>(method: Method, target: &'a Target<'_>) -> Result<Route<'a>, 
     }
 }
 
+/// Whether films are there, whatever the method: pages of other sites may be allowed to read them, and why not.
+pub fn is_media(target: &Target<'_>) -> bool {
+    matches!(target.segments().as_slice(), ["api", "stream", ..] | ["stream", "video", ..])
+}
+
 impl Route<'_> {
     /// What the route asks of its caller.
     pub fn need(&self) -> Need {
         match self {
-            Route::Health(_) | Route::Login | Route::Options { .. } => Need::Public,
+            Route::Health(_) | Route::Login | Route::Options(_) => Need::Public,
             Route::Metrics => Need::AdminOrLoopback,
             Route::Me | Route::Videos | Route::Video(_) | Route::StreamPath(_) | Route::StreamId(_) => Need::User,
         }
@@ -88,15 +88,15 @@ impl Route<'_> {
 
     /// Where the route takes a token from: media routes also from the query, for players that can set no field.
     pub fn carriers(&self) -> Carriers {
-        if self.is_media() { Carriers::FieldsOrQuery } else { Carriers::Fields }
-    }
-
-    /// Whether films are there: they have carriers of their own, and may be shared with pages of other sites.
-    pub fn is_media(&self) -> bool {
         match self {
-            Route::StreamPath(_) | Route::StreamId(_) => true,
-            Route::Options { is_media, .. } => *is_media,
-            Route::Health(_) | Route::Metrics | Route::Login | Route::Me | Route::Videos | Route::Video(_) => false,
+            Route::StreamPath(_) | Route::StreamId(_) => Carriers::FieldsOrQuery,
+            Route::Health(_)
+            | Route::Metrics
+            | Route::Login
+            | Route::Me
+            | Route::Videos
+            | Route::Video(_)
+            | Route::Options(_) => Carriers::Fields,
         }
     }
 }
@@ -151,9 +151,9 @@ mod tests {
             (&format!("GET /api/stream/{id}"), Ok(format!("StreamId({id})"))),
             ("GET /api/stream/video", Err(404)),
             ("DELETE /api/stream/video/a.mp4", Err(405)),
-            ("OPTIONS /api/auth/login", Ok("Options { allow: \"POST, OPTIONS\", is_media: false }".into())),
-            ("OPTIONS /stream/video/a", Ok("Options { allow: \"GET, HEAD, OPTIONS\", is_media: true }".into())),
-            ("OPTIONS *", Ok("Options { allow: \"GET, HEAD, POST, OPTIONS\", is_media: false }".into())),
+            ("OPTIONS /api/auth/login", Ok("Options(\"POST, OPTIONS\")".into())),
+            ("OPTIONS /stream/video/a", Ok("Options(\"GET, HEAD, OPTIONS\")".into())),
+            ("OPTIONS *", Ok("Options(\"GET, HEAD, POST, OPTIONS\")".into())),
             ("OPTIONS /*", Err(404)),
             ("GET /", Err(404)),
             ("GET /API/videos", Err(404)),

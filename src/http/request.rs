@@ -161,9 +161,9 @@ fn interpret<'a>(
 /// The method of the request that `bytes` begin with, even if the rest of it is not to be understood: the answer to HEAD
 /// has no body, whatever it says (RFC 9110 §9.3.2).
 pub fn method(bytes: &[u8]) -> Option<Method> {
-    let line = bytes.trim_ascii_start();
-    let end = line.iter().position(|byte| *byte == b' ')?;
-    Method::parse(str::from_utf8(line.get(..end)?).ok()?).ok()
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let word = bytes.get(start..)?.split(|byte| matches!(byte, b' ' | b'\r')).next()?;
+    Method::parse(str::from_utf8(word).ok()?).ok()
 }
 
 /// Bytes of the empty lines before a request line: at most so many, for old clients that end a body with one.

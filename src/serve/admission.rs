@@ -1,7 +1,7 @@
 //! How many connections there may be, in all and from one address, and who gives way when there are as many.
 //!
-//! The lock is taken when a connection comes and when it goes, and when its player has been paused for a while, never for
-//! a request. The tables have an entry for every address that is connected and for every paused connection, so they are
+//! The lock is taken when a connection comes and when it goes, and when a player has been paused for a while and when it
+//! plays on, never for a request. The tables have an entry for every address that is connected and for every paused connection, so they are
 //! bounded by the connections themselves.
 //!
 //! A paused player keeps its connection for hours, unless somebody else needs it: then the longest paused one is told, and
@@ -78,7 +78,8 @@ impl Held {
     /// Tells the longest paused connection to end. Whether there was one.
     fn send_one_away(&mut self) -> bool {
         let Some(((_, number), told)) = self.paused.pop_first() else { return false };
-        self.leaving.insert(number);
+        let is_new = self.leaving.insert(number);
+        assert!(is_new, "a seat is given to somebody else once");
         self.count -= 1;
         told.notify_one();
         true
@@ -86,10 +87,15 @@ impl Held {
 }
 
 impl Seat<'_> {
-    /// Notes that the player has not come further since `since`.
+    /// Notes that the player has not come further since `since`. Whoever was told before to give way is told again at once.
     pub fn pause(&self, since: Instant) -> Pause<'_> {
         let told = Arc::new(Notify::new());
-        self.connections.held().paused.insert((since, self.number), Arc::clone(&told));
+        let mut held = self.connections.held();
+        if held.leaving.contains(&self.number) {
+            told.notify_one();
+        } else {
+            held.paused.insert((since, self.number), Arc::clone(&told));
+        }
         Pause { seat: self, since, told }
     }
 }
@@ -175,6 +181,29 @@ mod tests {
         let fourth = connections.admit(address).expect("the next one gives way");
         drop(again);
         drop((first, third, fourth));
+        let held = connections.held();
+        assert_eq!((held.count, held.paused.len(), held.leaving.len(), held.by_address.len()), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn who_was_told_and_pauses_again_is_told_again_and_counted_once() {
+        let connections = Connections::new(1, 9);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let seat = connections.admit(address).unwrap();
+        let pause = seat.pause(Instant::now());
+        let next = connections.admit(address).expect("the paused one gives way");
+        drop(pause); // As if it had not heard.
+        let again = seat.pause(Instant::now());
+        assert!(connections.admit(address).is_none(), "it has no seat to give any more");
+        assert!(!again.end());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let again = seat.pause(Instant::now());
+        runtime.block_on(async {
+            let told = tokio::time::timeout(std::time::Duration::from_secs(5), again.told()).await;
+            told.expect("it is told at once");
+        });
+        drop(again);
+        drop((seat, next));
         let held = connections.held();
         assert_eq!((held.count, held.paused.len(), held.leaving.len(), held.by_address.len()), (0, 0, 0, 0));
     }

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::http::media_type;
@@ -12,9 +13,11 @@ use crate::http::reject::Reject;
 use crate::http::request::{Body, ChunkDecoder, Piece, Request};
 use crate::http::response::CONTINUE;
 use crate::limits;
+use crate::serve::exchange::Stop;
 use crate::serve::peer::Peer;
 use crate::serve::transfer;
 use crate::sys::sendfile::Follow;
+use crate::sys::socket;
 
 /// The body of one request, and how much of it has been read.
 ///
@@ -87,26 +90,15 @@ impl<'a> Incoming<'a> {
     ///
     /// # Errors
     /// 411 without a body, 413 when it is too long, 415 when it is not declared as JSON or is coded, 408 when it does not
-    /// come, 400 when it is cut.
-    pub async fn json(&mut self, request: &Request<'_>, peer: &Peer<'_>) -> Result<Vec<u8>, Reject> {
-        match request.body {
-            Body::None => return Err(Reject::LengthRequired),
-            Body::Length(length) if length > limits::JSON_BODY_BYTES_MAX as u64 => return Err(Reject::BodyTooLarge),
-            Body::Length(_) | Body::Chunked => {}
-        }
-        if !request.fields.content_type.is_some_and(media_type::is_json) {
-            return Err(Reject::NotJson);
-        }
-        if request.fields.is_body_coded {
-            return Err(Reject::BodyCoded); // RFC 9110 §8.4
-        }
+    /// come, 400 when it is cut; and the end, where the client does not even take `100 Continue`.
+    pub async fn json(&mut self, request: &Request<'_>, peer: &Peer<'_>) -> Result<Vec<u8>, Stop> {
+        wanted(request)?;
         // RFC 9110 §10.1.1: not when the body has begun to arrive without waiting.
         if std::mem::take(&mut self.waits_for_continue) && self.early.is_empty() {
-            let said = transfer::send_bytes(peer, CONTINUE, Follow::Nothing).await;
-            said.map_err(|_| Reject::BodyIncomplete)?;
+            transfer::send_bytes(peer, CONTINUE, Follow::Nothing).await.map_err(Stop::Ended)?;
         }
         let mut body = Vec::new();
-        self.read(peer.socket, limits::JSON_BODY_BYTES_MAX, |data| body.extend_from_slice(data)).await?;
+        self.read(peer, limits::JSON_BODY_BYTES_MAX, |data| body.extend_from_slice(data)).await?;
         Ok(body)
     }
 
@@ -124,22 +116,22 @@ impl<'a> Incoming<'a> {
 
     /// Reads over what is left, so that the connection stands before the next message: `Some` of the bytes that came with
     /// this head and are consumed now, or `None` when the connection must be closed instead.
-    pub async fn finish(&mut self, socket: &TcpStream) -> Option<usize> {
+    pub async fn finish(&mut self, peer: &Peer<'_>) -> Option<usize> {
         if !self.can_be_finished() {
             return None;
         }
-        self.read(socket, limits::UNWANTED_BODY_BYTES_MAX, |_| ()).await.ok()?;
+        self.read(peer, limits::UNWANTED_BODY_BYTES_MAX, |_| ()).await.ok()?;
         Some(self.consumed)
     }
 
     /// Reads the rest of the body, at most `bytes_max` of data, and hands it over piece by piece.
-    async fn read(&mut self, socket: &TcpStream, bytes_max: usize, take: impl FnMut(&[u8])) -> Result<(), Reject> {
+    async fn read(&mut self, peer: &Peer<'_>, bytes_max: usize, take: impl FnMut(&[u8])) -> Result<(), Stop> {
         if self.left.is_nothing() {
             return Ok(());
         }
         // Whoever stops in the middle, by an error or because time is up, has lost the place.
         let mut left = std::mem::replace(&mut self.left, Left::Lost);
-        let reading = self.read_all(&mut left, socket, bytes_max, take);
+        let reading = self.read_all(&mut left, peer, bytes_max, take);
         tokio::time::timeout(limits::BODY_TIMEOUT, reading).await.map_err(|_| Reject::BodyTimeout)??;
         self.left = left;
         Ok(())
@@ -148,10 +140,10 @@ impl<'a> Incoming<'a> {
     async fn read_all(
         &mut self,
         left: &mut Left,
-        socket: &TcpStream,
+        peer: &Peer<'_>,
         bytes_max: usize,
         mut take: impl FnMut(&[u8]),
-    ) -> Result<(), Reject> {
+    ) -> Result<(), Stop> {
         let mut data_bytes = 0_u64;
         let mut take = |input: &[u8], left: &mut Left| -> Result<usize, Reject> {
             let mut consumed = 0;
@@ -170,16 +162,38 @@ impl<'a> Incoming<'a> {
         if left.is_nothing() {
             return Ok(());
         }
+        let mut watch = peer.watch();
         // On the heap: what stands here across a wait, each connection would hold for as long as it lives.
         let mut seen = vec![0_u8; 4096];
         while !left.is_nothing() {
-            // The client went away in the middle of its body; nobody will read the answer.
-            let count = socket.peek(&mut seen).await.ok().filter(|count| *count > 0).ok_or(Reject::BodyIncomplete)?;
-            let consumed = take(&seen[..count], left)?;
-            forget(socket, &mut seen[..consumed])?;
+            watch.readable().await.map_err(Stop::Ended)?;
+            match peer.socket.try_io(Interest::READABLE, || socket::peek(peer.socket, &mut seen)) {
+                // The client went away in the middle of its body.
+                Ok(0) => return Err(Reject::BodyIncomplete.into()),
+                Ok(count) => {
+                    let consumed = take(&seen[..count], left)?;
+                    forget(peer.socket, &mut seen[..consumed])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Reject::BodyIncomplete.into()),
+            }
         }
         Ok(())
     }
+}
+
+/// Whether a request comes with a body that may be JSON.
+fn wanted(request: &Request<'_>) -> Result<(), Reject> {
+    match request.body {
+        Body::None => return Err(Reject::LengthRequired),
+        Body::Length(length) if length > limits::JSON_BODY_BYTES_MAX as u64 => return Err(Reject::BodyTooLarge),
+        Body::Length(_) | Body::Chunked => {}
+    }
+    if !request.fields.content_type.is_some_and(media_type::is_json) {
+        return Err(Reject::NotJson);
+    }
+    // RFC 9110 §8.4
+    if request.fields.is_body_coded { Err(Reject::BodyCoded) } else { Ok(()) }
 }
 
 /// Takes as many bytes from the socket as `seen` has: they have been looked at, so they are there.
@@ -224,8 +238,12 @@ mod tests {
             let address = client.local_addr().unwrap().ip();
             let peer = Peer { socket: &socket, address, patience: PATIENCE, seat: None };
             let json = incoming.json(&request, &peer).await;
-            let json = json.map(|body| String::from_utf8(body).unwrap()).map_err(|no| no.status());
-            (json, incoming.finish(&socket).await)
+            let status = |stop| match stop {
+                Stop::Refused(reject) => reject.status(),
+                Stop::Ended(ended) => panic!("{ended:?}"),
+            };
+            let json = json.map(|body| String::from_utf8(body).unwrap()).map_err(status);
+            (json, incoming.finish(&peer).await)
         })
     }
 

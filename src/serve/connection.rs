@@ -65,29 +65,26 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
 
 /// Reads until a whole head, or one that is certain to be refused, stands in the inbox.
 async fn head(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
-    if inbox.pending().is_empty() {
-        first_bytes(shard, peer, inbox).await?;
-    }
-    if inbox.has_head() {
-        return Ok(());
-    }
-    let rest = async {
-        while !inbox.has_head() {
-            read(peer.socket, inbox).await?;
+    loop {
+        if inbox.pending().is_empty() {
+            first_bytes(shard, peer, inbox).await?;
         }
-        Ok(())
-    };
-    tokio::select! {
-        biased;
-        read = timeout(shard.head_timeout, rest) => read.unwrap_or(Err(Silence::Late)),
-        () = drained_patience(shard) => Err(Silence::Draining),
+        let rest = async {
+            while !inbox.has_head() && !inbox.pending().is_empty() {
+                read(peer.socket, inbox).await?;
+            }
+            Ok(())
+        };
+        let read = tokio::select! {
+            biased;
+            read = timeout(shard.head_timeout, rest) => read.unwrap_or(Err(Silence::Late)),
+            () = shard.drain_patience() => Err(Silence::Draining),
+        };
+        // What looked like a beginning was an empty line in two pieces: still nothing has begun.
+        if read.is_err() || !inbox.pending().is_empty() {
+            return read;
+        }
     }
-}
-
-/// Waits until the daemon drains, and then a moment longer: what has begun to arrive may be on its way.
-async fn drained_patience(shard: &Shard) {
-    let _ = shard.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
-    tokio::time::sleep(limits::DRAIN_HEAD_PATIENCE).await;
 }
 
 /// Waits for the first byte of a request. What we sent last may still be on its way to a paused player: its time does
@@ -95,19 +92,26 @@ async fn drained_patience(shard: &Shard) {
 async fn first_bytes(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
     let mut phase = shard.phase.clone();
     let mut watch = peer.watch();
+    let mut idle_since = Instant::now();
     while inbox.pending().is_empty() {
+        let left = shard.keep_alive_timeout.saturating_sub(idle_since.elapsed());
+        let patience = left.min(peer.patience.interval());
         tokio::select! {
             biased;
-            read = timeout(shard.keep_alive_timeout, read(peer.socket, inbox)) => match read {
-                Ok(read) => read?,
-                Err(_) if peer.unacknowledged() == 0 => return Err(Silence::Idle),
-                Err(_) => watch.judge().map_err(Silence::GivenUp)?,
-            },
             () = watch.told() => return Err(Silence::GivenUp(Ended::GaveWay)),
+            read = timeout(patience, read(peer.socket, inbox)) => match read {
+                Ok(read) => read?,
+                Err(_) if peer.unacknowledged() > 0 => {
+                    watch.judge().map_err(Silence::GivenUp)?;
+                    idle_since = Instant::now();
+                }
+                Err(_) if idle_since.elapsed() >= shard.keep_alive_timeout => return Err(Silence::Idle),
+                Err(_) => watch.plays_on().map_err(Silence::GivenUp)?,
+            },
             _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return Err(Silence::Idle),
         }
     }
-    Ok(())
+    watch.plays_on().map_err(Silence::GivenUp)
 }
 
 /// Waits for bytes and takes them.
@@ -127,48 +131,85 @@ async fn read(socket: &TcpStream, inbox: &mut Inbox<'_>) -> Result<(), Silence> 
 /// connection, and the kernel gives up a closed socket's paused reader after minutes (RFC 9112 §9.6).
 ///
 /// While bytes of ours are on their way the client has the time that a film has. After that it has
-/// [`limits::LINGER_TIMEOUT`] to close its side, or [`limits::LINGER_TALK_TIMEOUT`] if it goes on talking.
+/// [`limits::LINGER_TIMEOUT`] to close its side. What it says meanwhile is thrown away, for
+/// [`limits::LINGER_TALK_TIMEOUT`]; then nobody listens any more.
 pub(super) async fn linger(shard: &Shard, peer: &Peer<'_>) {
     // Our end counts as unacknowledged until the client has it; of a client that has everything and is gone, nobody waits
     // for that.
-    let is_all_read = peer.unacknowledged() == 0;
+    let mut awaits = if peer.unacknowledged() == 0 { Awaits::TheirEnd } else { Awaits::TheirReading };
     if socket::end_sending(peer.socket).is_err() {
         return;
     }
-    let (mut watch, mut turn) = (peer.watch(), Turn::new());
-    let mut heard = Instant::now();
-    let mut all_read_since = None;
+    let (mut watch, mut talk) = (peer.watch(), Talk::new());
     let mut pause = Duration::from_millis(5);
-    let mut is_ended = false;
     loop {
-        if !is_all_read && peer.unacknowledged() > 0 {
-            if let Err(ended) = watch.judge() {
-                return give_up(shard, peer, &ended);
+        match awaits {
+            Awaits::TheirReading if peer.unacknowledged() == 0 => {
+                awaits = Awaits::TheirEnd;
+                talk.heard = Instant::now();
             }
-            heard = Instant::now();
-        } else {
-            let talks_since = all_read_since.get_or_insert_with(Instant::now);
-            let talks_too_long = talks_since.elapsed() >= limits::LINGER_TALK_TIMEOUT;
-            if is_ended || talks_too_long || heard.elapsed() >= limits::LINGER_TIMEOUT {
-                return;
+            Awaits::TheirReading => {
+                if let Err(ended) = watch.judge() {
+                    return give_up(shard, peer, &ended);
+                }
+                pause = (pause * 2).min(peer.patience.interval());
             }
+            Awaits::TheirEnd if talk.is_over() || talk.heard.elapsed() >= limits::LINGER_TIMEOUT => return,
+            Awaits::TheirEnd => pause = (pause * 2).min(limits::LINGER_TIMEOUT / 4),
         }
-        // After its end a socket is readable for ever, so then only time passes.
-        pause = (pause * 2).min(limits::LINGER_TIMEOUT / 4);
-        let readable = async { if is_ended { std::future::pending().await } else { peer.socket.readable().await } };
-        let ready = tokio::select! {
+        tokio::select! {
             biased;
             () = watch.told() => return give_up(shard, peer, &Ended::GaveWay),
-            ready = timeout(pause, readable) => ready,
-        };
-        match ready.map(|ready| ready.and_then(|()| discard(peer.socket))) {
-            Ok(Ok(0)) => is_ended = true,
-            Ok(Ok(count)) => {
-                heard = Instant::now();
-                turn.spend(count as u64, shard.pump.engine).await;
+            () = talk.listen(shard, peer.socket, pause) => {}
+        }
+    }
+}
+
+/// What a connection that is closed on our side waits for.
+enum Awaits {
+    /// The client has not acknowledged all of our bytes.
+    TheirReading,
+    /// It has, and has not closed its side.
+    TheirEnd,
+}
+
+/// What a client says that is not to be answered.
+struct Talk {
+    turn: Turn,
+    /// When it last said something, or at first when we began to listen.
+    heard: Instant,
+    /// When it began to talk.
+    since: Option<Instant>,
+    /// Whether it has ended its side, or the connection broke.
+    is_ended: bool,
+}
+
+impl Talk {
+    fn new() -> Talk {
+        Talk { turn: Turn::new(), heard: Instant::now(), since: None, is_ended: false }
+    }
+
+    /// Whether nobody listens any more.
+    fn is_over(&self) -> bool {
+        self.is_ended || self.since.is_some_and(|since| since.elapsed() >= limits::LINGER_TALK_TIMEOUT)
+    }
+
+    /// Throws away what comes within `patience`.
+    async fn listen(&mut self, shard: &Shard, socket: &TcpStream, patience: Duration) {
+        // After its end a socket is readable for ever, so then only time passes.
+        if self.is_over() {
+            return tokio::time::sleep(patience).await;
+        }
+        let Ok(ready) = timeout(patience, socket.readable()).await else { return };
+        match ready.and_then(|()| discard(socket)) {
+            Ok(0) => self.is_ended = true,
+            Ok(count) => {
+                self.heard = Instant::now();
+                self.since.get_or_insert(self.heard);
+                self.turn.spend(count as u64, shard.pump.engine).await;
             }
-            Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => return,
-            Ok(Err(_)) | Err(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.is_ended = true,
         }
     }
 }

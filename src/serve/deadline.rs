@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits;
 use crate::sys::socket::Acknowledged;
 
 /// How long to wait for a peer.
@@ -18,6 +19,11 @@ pub(super) struct Patience {
 }
 
 impl Patience {
+    /// Without progress, but alive, until it is paused and gives way where there are too many.
+    pub fn paused_after(&self) -> Duration {
+        limits::PAUSED_AFTER.min(self.stall)
+    }
+
     /// How often to look.
     pub fn interval(&self) -> Duration {
         (self.stall.min(self.pause) / 4).clamp(Duration::from_millis(100), Duration::from_secs(15))

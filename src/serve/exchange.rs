@@ -66,6 +66,21 @@ pub(super) async fn refuse(shard: &Shard, peer: &Peer<'_>, pending: &[u8], rejec
     }
 }
 
+/// Why there is no answer as it was asked for.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The client is told why not.
+    Refused(Reject),
+    /// There is nobody to tell.
+    Ended(Ended),
+}
+
+impl From<Reject> for Stop {
+    fn from(reject: Reject) -> Stop {
+        Stop::Refused(reject)
+    }
+}
+
 struct Exchange<'a> {
     shard: &'a Shard,
     peer: &'a Peer<'a>,
@@ -75,7 +90,7 @@ struct Exchange<'a> {
     request_id: OnceCell<Uuid>,
     /// Who is asking, once that is known.
     user_id: OnceCell<Uuid>,
-    /// Whether this is about a film, once that is known.
+    /// Whether this is about a film.
     is_media: bool,
 }
 
@@ -83,7 +98,8 @@ impl Exchange<'_> {
     async fn run(mut self, head_length: usize, turn: &mut Turn) -> Next {
         let (response, closes) = match self.answer().await {
             Ok(response) => (response, false),
-            Err(reject) => (self.refuse(&reject), reject.closes()),
+            Err(Stop::Refused(reject)) => (self.refuse(&reject), reject.closes()),
+            Err(Stop::Ended(ended)) => return self.cut(ended, &[]),
         };
         let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
@@ -91,46 +107,60 @@ impl Exchange<'_> {
         match send(self.shard, self.peer, &finished.head, &finished.parts, turn).await {
             Ok(()) if finished.close => Next::Close,
             // The rest of a body nobody wanted, after the answer: who sends it slowly waits for nothing else.
-            Ok(()) => match self.body.finish(self.peer.socket).await {
-                Some(body) => Next::KeepAlive { consumed: head_length + body },
-                None => Next::Close,
-            },
+            Ok(()) => {
+                let consumed = tokio::select! {
+                    biased;
+                    consumed = self.body.finish(self.peer) => consumed,
+                    () = self.shard.drain_patience() => None,
+                };
+                consumed.map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body })
+            }
             Err(ended) => self.cut(ended, &finished.parts),
         }
     }
 
     /// The answer as a value: no byte of it has been sent yet.
-    async fn answer(&mut self) -> Result<Response<OpenVideo>, Reject> {
+    async fn answer(&mut self) -> Result<Response<OpenVideo>, Stop> {
         let Exchange { shard, request, peer, .. } = *self;
         let services = &shard.state.services;
         let now = shard.now();
 
+        self.is_media = route::is_media(&request.target);
         if request.target.is_https {
-            return Err(Reject::Misdirected); // No connection of ours is encrypted yet. RFC 9110 §7.4
+            return Err(Reject::Misdirected.into()); // No connection of ours is encrypted yet. RFC 9110 §7.4
         }
         let route = route::resolve(request.method, &request.target)?; // 404, 405
-        self.is_media = route.is_media();
         let caller = self.caller(&route, now).await?; // 401
         let is_loopback = peer.address.is_loopback() && !request.fields.is_forwarded;
         let grant = route.need().judge(caller, is_loopback)?; // 401, 403
 
-        match route {
-            Route::StreamPath(path) => self.film(Wanted::Path(path), now).await,
-            Route::StreamId(id) => self.film(Wanted::Id(id), now).await,
-            Route::Health(probe) => Ok(api::health::answer(services, probe).await),
-            Route::Metrics => api::metrics::answer(services),
+        let answer = match route {
+            Route::StreamPath(path) => self.film(Wanted::Path(path), now).await?,
+            Route::StreamId(id) => self.film(Wanted::Id(id), now).await?,
+            Route::Health(probe) => api::health::answer(services, probe).await,
+            Route::Metrics => api::metrics::answer(services)?,
             Route::Login => {
-                let body = self.body.json(request, peer).await?; // 411, 413, 415, 408
+                let body = self.json().await?; // 411, 413, 415, 408
                 let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
-                api::auth::login(services, &body, asking, now).await
+                api::auth::login(services, &body, asking, now).await?
             }
-            Route::Me => api::auth::me(services, &grant).await,
-            Route::Videos => api::videos::list(services, &request.target),
-            Route::Video(id) => api::videos::get(services, id),
-            Route::Options { allow, is_media } => {
+            Route::Me => api::auth::me(services, &grant).await?,
+            Route::Videos => api::videos::list(services, &request.target)?,
+            Route::Video(id) => api::videos::get(services, id)?,
+            Route::Options(allow) => {
                 let options = Response::empty(204).field("Allow", allow);
-                Ok(if is_media { services.cors.preflight(options, request.fields.origin) } else { options })
+                if self.is_media { services.cors.preflight(options, request.fields.origin) } else { options }
             }
+        };
+        Ok(answer)
+    }
+
+    /// The JSON body, unless the daemon drains before it has come.
+    async fn json(&mut self) -> Result<Vec<u8>, Stop> {
+        tokio::select! {
+            biased;
+            body = self.body.json(self.request, self.peer) => body,
+            () = self.shard.drain_patience() => Err(Reject::Draining.into()),
         }
     }
 

@@ -66,9 +66,10 @@ impl<'a> Inbox<'a> {
         let pending = self.pending();
         let length = pending.len();
         // The end of a line, or what is allowed nowhere.
-        let decides = |byte: &u8| byte.is_ascii_control() || !byte.is_ascii();
+        let decides = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
         let has_news = pending.get(self.looked_at..).is_some_and(|new| new.iter().any(decides));
-        let may_be_too_long = METHOD_TOO_LONG.contains(&length) || TARGET_TOO_LONG.contains(&length);
+        let enters = |lengths: Range<usize>| self.looked_at < lengths.end && length >= lengths.start;
+        let may_be_too_long = enters(METHOD_TOO_LONG) || enters(TARGET_TOO_LONG);
         let is_full = length >= limits::HEAD_BYTES_MAX;
         if !has_news && !may_be_too_long && !is_full && length < self.look_again_at {
             return false;
@@ -84,18 +85,26 @@ impl<'a> Inbox<'a> {
     /// # Errors
     /// `WouldBlock` when nothing has; what recv(2) says otherwise.
     pub fn read(&mut self, socket: &TcpStream) -> io::Result<usize> {
+        let read = socket.try_read(self.space());
+        self.fill(read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
+    /// Where the next bytes go.
+    fn space(&mut self) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(|| self.buffers.take());
         if self.start > 0 {
             buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        let read = socket.try_read(&mut buffer[self.end..]);
-        if let Ok(count) = read {
-            self.end += count;
-        }
+        &mut buffer[self.end..]
+    }
+
+    /// Counts `count` bytes that were put there.
+    fn fill(&mut self, count: usize) {
+        self.end += count;
         self.skip_empty_lines();
-        read
     }
 
     /// Empty lines before a request line mean nothing (RFC 9112 §2.2); alone they are no head that has begun.
@@ -103,6 +112,7 @@ impl<'a> Inbox<'a> {
         while self.skipped < limits::EMPTY_LINES_MAX && self.pending().starts_with(b"\r\n") {
             self.start += 2;
             self.skipped += 1;
+            (self.looked_at, self.look_again_at) = (0, 0);
         }
         self.rest();
     }
@@ -144,3 +154,59 @@ const LOOK_AGAIN_BYTES: usize = 64;
 /// Where a method may become longer than any, and a target behind it too long.
 const METHOD_TOO_LONG: Range<usize> = 0..64;
 const TARGET_TOO_LONG: Range<usize> = limits::TARGET_BYTES_MAX..limits::TARGET_BYTES_MAX + METHOD_TOO_LONG.end;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::vectors;
+
+    const TABLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/request.txt"));
+
+    /// Puts bytes into an inbox in pieces, and says at how many bytes it first had a head.
+    fn first_head_at(bytes: &[u8], piece_length: usize) -> Option<usize> {
+        let buffers = Buffers::default();
+        let mut inbox = Inbox::new(&buffers);
+        let mut at = 0;
+        while at < bytes.len() {
+            let space = inbox.space();
+            let count = piece_length.min(bytes.len() - at).min(space.len());
+            space[..count].copy_from_slice(&bytes[at..at + count]);
+            inbox.fill(count);
+            at += count;
+            if !inbox.pending().is_empty() && inbox.has_head() {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_head_is_seen_however_it_is_cut_and_never_too_soon() {
+        for row in vectors::rows(TABLE, 4) {
+            let bytes = vectors::bytes(row[2]);
+            let is_decided = !matches!(request::parse(&bytes), Ok(Parsed::Partial));
+            for piece_length in [1, 2, 3, 7, 64, 1000, 8000, 9000, 20_000] {
+                let seen_at = first_head_at(&bytes, piece_length);
+                assert_eq!(seen_at.is_some(), is_decided, "{} in pieces of {piece_length}: {seen_at:?}", row[0]);
+                let before = seen_at.unwrap_or(0).saturating_sub(piece_length);
+                let is_early = matches!(request::parse(&bytes[..before]), Ok(Parsed::Complete { .. }));
+                assert!(!is_early, "{} in pieces of {piece_length} was whole before {seen_at:?}", row[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_target_too_long_is_seen_wherever_it_is_cut() {
+        let target = format!("GET /{}", "a".repeat(limits::TARGET_BYTES_MAX + 500));
+        for cut in [7000, 7990, 8190, 8200, 8300] {
+            assert!(first_head_at(target.as_bytes(), cut).is_some(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn empty_lines_are_no_head_and_too_many_of_them_are() {
+        assert_eq!(first_head_at(b"\r\n\r\n", 1), None);
+        assert_eq!(first_head_at(b"\r\n\r\n\r\n", 1), Some(5), "the third is refused at its first byte");
+        assert_eq!(first_head_at(b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 1), Some(31));
+    }
+}

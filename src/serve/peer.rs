@@ -80,6 +80,24 @@ impl Watch<'_> {
         }
     }
 
+    /// Waits until the peer says something, for as long as it lives and keeps its seat. While it owes us nothing but words
+    /// it is not judged: whoever waits for these has a time-out of its own.
+    pub async fn readable(&mut self) -> Result<(), Ended> {
+        loop {
+            let ready = tokio::time::timeout(self.peer.patience.interval(), self.peer.socket.readable());
+            let ready = tokio::select! {
+                biased;
+                () = self.told() => return Err(Ended::GaveWay),
+                ready = ready => ready,
+            };
+            if let Ok(ready) = ready {
+                self.plays_on()?;
+                return ready.map_err(lost);
+            }
+            if self.peer.unacknowledged() > 0 { self.judge()? } else { self.plays_on()? }
+        }
+    }
+
     /// Whether the peer still deserves to be waited for. One that has not come further for a while is paused.
     pub fn judge(&mut self) -> Result<(), Ended> {
         let seen = socket::acknowledged(self.peer.socket).map_err(lost)?;
@@ -92,7 +110,7 @@ impl Watch<'_> {
         let is_noted = self.pause.as_ref().is_some_and(|pause| pause.since() == since);
         if !is_noted {
             self.plays_on()?;
-            let is_paused = now.duration_since(since) >= self.peer.patience.interval();
+            let is_paused = now.duration_since(since) >= self.peer.patience.paused_after();
             self.pause = self.peer.seat.filter(|_| is_paused).map(|seat| seat.pause(since));
         }
         Ok(())
@@ -107,7 +125,7 @@ impl Watch<'_> {
     }
 
     /// The peer came further, so it is not paused any more; unless it was told to give way before.
-    fn plays_on(&mut self) -> Result<(), Ended> {
+    pub fn plays_on(&mut self) -> Result<(), Ended> {
         if self.pause.take().is_none_or(Pause::end) { Ok(()) } else { Err(Ended::GaveWay) }
     }
 }

@@ -148,6 +148,12 @@ impl Shard {
         *self.phase.borrow() >= Phase::Draining
     }
 
+    /// Waits until the daemon drains, and then a moment longer: what has begun to arrive may be on its way.
+    pub async fn drain_patience(&self) {
+        let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
+        tokio::time::sleep(limits::DRAIN_PATIENCE).await;
+    }
+
     /// Serves an accepted connection, if there is a seat for it.
     async fn welcome(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
         struct Told<'a>(&'a Notify);

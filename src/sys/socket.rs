@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use nix::sys::socket::MsgFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
@@ -111,6 +112,15 @@ impl<Socket: AsFd> Drop for Corked<'_, Socket> {
 /// ENOTCONN when the peer is gone.
 pub fn end_sending(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).shutdown(std::net::Shutdown::Write)
+}
+
+/// Looks at bytes that have arrived, and leaves them there. 0 at the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing has arrived; what recv(2) says otherwise.
+pub fn peek(socket: &impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    Ok(nix::sys::socket::recv(socket.as_fd().as_raw_fd(), bytes, flags)?)
 }
 
 /// Takes up to `most` bytes that have arrived and forgets them; not one is copied. 0 at the end of the stream.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::client::{Answer, Client, Ending, request};
 use crate::support::daemon::{Daemon, Home};
 use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, Pattern};
+use crate::support::ledger::Ledger;
 use crate::support::{PATIENCE, eventually};
 
 const CONNECTIONS: usize = 3;
@@ -87,6 +88,64 @@ fn the_longest_paused_viewer_gives_way_when_the_table_is_full() {
     eventually("its place is free", PATIENCE, || (daemon.ledger().sum("reelway_connections") <= 3).then_some(()));
     assert_eq!(gave_way(), 1);
     second.expect(Pattern::of(BIG_FILM), 0, BIG_FILM_BYTES);
+}
+
+/// Goal: however a viewer was paused when it gave way, its seat is given away once: after many rounds there are exactly as
+/// many seats as there may be, no more and no fewer.
+#[test]
+fn seats_are_given_away_once_however_a_viewer_was_paused() {
+    const SEATS: usize = 6;
+    let home = Home::new(&films::folder()).set("REELWAY_NET__CONNECTIONS_MAX", &SEATS.to_string());
+    let daemon = home.set("REELWAY_NET__STALL_TIMEOUT", "400ms").start();
+    let bearer = daemon.bearer();
+    let film = |fields: &[(&str, &str)]| {
+        request("GET", &films::url_path(BIG_FILM), &[&[("Authorization", bearer.as_str())], fields].concat())
+    };
+    let login = request(
+        "POST",
+        "/api/auth/login",
+        &[("Content-Type", "application/json"), ("Content-Length", "9"), ("Expect", "100-continue")],
+    );
+    // While a film is sent; while the last bytes are queued, kept and closing; before 100 Continue, with all sizes of
+    // what is queued before it.
+    let mut ways = vec![
+        film(&[]),
+        film(&[("Range", "bytes=0-699999")]),
+        film(&[("Range", "bytes=0-699999"), ("Connection", "close")]),
+    ];
+    ways.extend(
+        [900_000, 1_000_000, 1_050_000, 1_052_228, 1_060_000, 1_100_000]
+            .map(|length| film(&[("Range", &format!("bytes=0-{length}"))]) + &login),
+    );
+    for way in ways.iter().cycle().take(2 * ways.len()) {
+        let paused: Vec<Client> = (0..SEATS - 1)
+            .map(|_| {
+                let mut viewer = Client::connect_narrow(daemon.address);
+                // It may be refused, if the last ones have not left yet.
+                let _ = viewer.try_send(way);
+                viewer
+            })
+            .collect();
+        // Not a wait for something: they are paused for longer than it takes to be noticed, and give way one by one.
+        std::thread::sleep(Duration::from_millis(700));
+        let honest: Vec<Client> = (0..SEATS - 1).map(|_| admitted(|| Client::connect(daemon.address))).collect();
+        std::thread::sleep(Duration::from_millis(300));
+        drop((paused, honest));
+    }
+    eventually("everybody has left", PATIENCE, || (daemon.ledger().sum("reelway_connections") <= 1).then_some(()));
+    let seated: Vec<Client> = (0..SEATS).map(|_| admitted(|| Client::connect(daemon.address))).collect();
+    is_refused(eager(daemon.address));
+    drop(seated);
+    assert!(daemon_gave_way(&daemon) > 0, "nobody gave way, so nothing was tried");
+}
+
+fn daemon_gave_way(daemon: &Daemon) -> u64 {
+    eventually("there is a seat", PATIENCE, || {
+        let mut client = Client::connect(daemon.address);
+        client.ask("GET", "/metrics", &[]);
+        let answer = client.answer("GET");
+        (answer.head.status == 200).then(|| Ledger::of(&answer).sum("reelway_gave_way_total"))
+    })
 }
 
 /// Goal: `net.connections_per_address` is for one address: the next from there is 503, another address has its own

@@ -91,6 +91,23 @@ fn a_head_that_never_ends_does_not_keep_the_daemon() {
     assert!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
 }
 
+/// Goal: a body that never comes does not keep a draining daemon, whether somebody wants it or not.
+#[test]
+fn a_body_that_never_comes_does_not_keep_the_daemon() {
+    for (line, status) in [("PUT /nothing", 404), ("POST /api/auth/login", 503)] {
+        let mut daemon = Home::new(&films::folder()).start();
+        let mut client = Client::connect(daemon.address);
+        client
+            .send(format!("{line} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\n"));
+        client.wait_until_read();
+        daemon.signal(Signal::TERM);
+        let start = Instant::now();
+        client.answer("PUT").is_problem(status);
+        assert_eq!(daemon.wait(PATIENCE), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(15), "{line}: it took {:?}", start.elapsed());
+    }
+}
+
 /// Goal: a player that has paused does not keep the daemon from ending longer than the limit.
 #[test]
 fn the_drain_ends_at_its_limit() {

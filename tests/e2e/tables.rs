@@ -9,7 +9,6 @@ mod exchanges;
 mod ranges;
 mod requests;
 mod rules;
-
 mod targets;
 
 #[path = "../vectors/reader.rs"]

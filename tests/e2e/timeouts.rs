@@ -146,6 +146,29 @@ fn queued_bytes_outlive_the_keep_alive_timeout() {
     daemon.expect_holdings(&before);
 }
 
+/// Goal: who sends without end after the last request, and does not read, is not listened to for ever: after ten seconds
+/// nothing more is taken.
+#[test]
+fn an_endless_upload_behind_the_last_answer_is_not_listened_to() {
+    let (daemon, before) = start("STALL_TIMEOUT", "300s");
+    let mut viewer = Client::connect_narrow(daemon.address);
+    let (path, bearer) = (films::url_path(BIG_FILM), daemon.bearer());
+    viewer.ask("GET", &path, &[("Authorization", &bearer), ("Range", "bytes=0-499999"), ("Connection", "close")]);
+    let mut sender = viewer.sender();
+    sender.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+    let start = Instant::now();
+    let piece = vec![b'x'; 64 * 1024];
+    while std::io::Write::write(&mut sender, &piece).is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(25), "the upload was listened to");
+    }
+    assert!(start.elapsed() >= Duration::from_secs(8), "it was cut after {:?}", start.elapsed());
+    // What it asked for is still there.
+    assert_eq!(viewer.head().length(), 500_000);
+    viewer.expect(Pattern::of(BIG_FILM), 0, 500_000);
+    drop((viewer, sender));
+    daemon.expect_holdings(&before);
+}
+
 /// Goal: `net.head_timeout` is for the whole head: who sends a byte now and then gains nothing by it.
 #[test]
 fn a_trickling_head_is_408() {
