@@ -110,7 +110,6 @@ def main():
     arguments = parser.parse_args()
     complaints = []
     print(f"{arguments.connections} slow connections for {arguments.seconds} s each; an honest client beside them")
-    print("reelway is a debug build here: the question is whether it answers, not which of the three is fastest")
     columns = f"{'held':>5} {'available':>10} {'honest':>7} {'failed':>7} {'p50 ms':>8} {'p99 ms':>8}"
     print(f"{'attack':13} {'server':9} {columns}")
     for name, options, path in ATTACKS:

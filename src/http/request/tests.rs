@@ -135,6 +135,25 @@ fn more_bytes_never_turn_a_no_into_a_yes() {
     }
 }
 
+#[test]
+fn method_is_known_even_where_the_rest_is_not_to_be_understood() {
+    for (bytes, expected) in [
+        ("HEAD /a//b HTTP/1.1\r\n", Some(Method::Head)),
+        ("\r\n\r\nHEAD / ", Some(Method::Head)),
+        ("HEAD", Some(Method::Head)),
+        ("HEAD\r\n", Some(Method::Head)),
+        ("GET / HTTP/9.9", Some(Method::Get)),
+        (" HEAD /", None),
+        ("HEA", None),
+        ("HEADER /", None),
+        ("head /", None),
+        ("", None),
+        ("\r\n", None),
+    ] {
+        assert_eq!(super::method(bytes.as_bytes()), expected, "{bytes:?}");
+    }
+}
+
 /// No bytes whatever reach a panic, and what is accepted keeps the invariants of a request.
 #[test]
 fn mutated_heads_do_no_harm() {

@@ -1,6 +1,6 @@
 //! A head of any bytes: what is accepted is what a plain reading of its lines says, and no cut of it is another request.
 
-use crate::http::request::{Body, Parsed, Request, parse};
+use crate::http::request::{Body, Parsed, Request, method, parse};
 use crate::http::target::encode_path;
 use crate::limits::{FIELDS_MAX, HEAD_BYTES_MAX};
 
@@ -18,11 +18,14 @@ pub fn check(input: &[u8]) {
             for cut in cuts(head) {
                 assert_eq!(parse(&head[..cut]), Ok(Parsed::Partial), "the first {cut} bytes of {head_length}");
             }
+            assert_eq!(method(input), Some(request.method), "the method is known even where the rest is not");
             is_unambiguous(head, &request);
             is_read_again(&request);
         }
         Ok(Parsed::Partial) => {
             assert!(input.len() < HEAD_BYTES_MAX, "what fills the limit is decided");
+            let begun = input.trim_ascii_start();
+            assert!(!begun.windows(4).any(|end| end == b"\r\n\r\n"), "a whole head is decided");
             for cut in cuts(input) {
                 assert_eq!(parse(&input[..cut]), Ok(Parsed::Partial), "the first {cut} bytes");
             }
