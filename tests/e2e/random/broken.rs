@@ -70,7 +70,8 @@ pub fn garbage(dice: &mut Dice) -> Vec<u8> {
 /// Checks what was answered to `sent`: whole responses, each well-formed, and not a byte besides. Where it is bytes of a
 /// film they are the right ones.
 pub fn judge(sent: &[u8], received: &[u8], ending: Ending, films: &[(Arc<Film>, String)]) {
-    let may_be_head = sent.windows(5).any(|five| five == b"HEAD ");
+    // Even `HEAD` without a target, which is refused, is HEAD.
+    let may_be_head = sent.windows(4).any(|four| four == b"HEAD");
     let mut rest = received;
     while !rest.is_empty() {
         let end = rest.windows(4).position(|four| four == b"\r\n\r\n");
