@@ -216,10 +216,18 @@ impl Talk {
 
 /// Ends the connection of a client that has not taken what it asked for, so that it cannot take what came for the whole.
 fn give_up(shard: &Shard, peer: &Peer<'_>, ended: &Ended) {
-    let counters = &shard.pump.counters;
-    let counter = if matches!(ended, Ended::GaveWay) { &counters.gave_way } else { &counters.stalled };
-    metrics::add(counter, 1);
-    tracing::info!(client_ip = %peer.address, ended = ?ended, "client did not take the end of its answer");
+    let (counters, client_ip) = (&shard.pump.counters, peer.address);
+    match ended {
+        Ended::Stalled => {
+            metrics::add(&counters.stalled, 1);
+            tracing::info!(%client_ip, "client stalled before the end of its answer");
+        }
+        Ended::GaveWay => {
+            metrics::add(&counters.gave_way, 1);
+            tracing::info!(%client_ip, "paused client gave way to another");
+        }
+        Ended::Gone | Ended::Truncated | Ended::Disk(_) => tracing::debug!(%client_ip, ?ended, "client went away"),
+    }
     socket::reset_on_close(peer.socket);
 }
 
