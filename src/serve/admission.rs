@@ -1,8 +1,8 @@
 //! How many connections there may be, in all and from one address, and who gives way when there are as many.
 //!
 //! The lock is taken when a connection comes and when it goes, and when a player has been paused for a while and when it
-//! plays on, never for a request. The tables have an entry for every address that is connected and for every paused connection, so they are
-//! bounded by the connections themselves.
+//! plays on, never for a request. The tables have an entry for every address that is connected and for every paused
+//! connection, so they are bounded by the connections themselves.
 //!
 //! A paused player keeps its connection for hours, unless somebody else needs it: then the longest paused one is told, and
 //! its own shard ends it (spec/HTTP.md, "Messages").

@@ -65,37 +65,33 @@ impl<'a> Peer<'a> {
 impl Watch<'_> {
     /// Waits until the socket takes bytes again, for as long as its peer lives and keeps its seat.
     pub async fn writable(&mut self) -> Result<(), Ended> {
-        loop {
-            let ready = tokio::time::timeout(self.peer.patience.interval(), self.peer.socket.writable());
-            let ready = tokio::select! {
-                biased;
-                () = self.told() => return Err(Ended::GaveWay),
-                ready = ready => ready,
-            };
-            if let Ok(ready) = ready {
-                self.plays_on()?;
-                return ready.map_err(lost);
-            }
+        while !self.is_ready(self.peer.socket.writable()).await? {
             self.judge()?;
         }
+        Ok(())
     }
 
     /// Waits until the peer says something, for as long as it lives and keeps its seat. While it owes us nothing but words
     /// it is not judged: whoever waits for these has a time-out of its own.
     pub async fn readable(&mut self) -> Result<(), Ended> {
-        loop {
-            let ready = tokio::time::timeout(self.peer.patience.interval(), self.peer.socket.readable());
-            let ready = tokio::select! {
-                biased;
-                () = self.told() => return Err(Ended::GaveWay),
-                ready = ready => ready,
-            };
-            if let Ok(ready) = ready {
-                self.plays_on()?;
-                return ready.map_err(lost);
-            }
+        while !self.is_ready(self.peer.socket.readable()).await? {
             if self.peer.unacknowledged() > 0 { self.judge()? } else { self.plays_on()? }
         }
+        Ok(())
+    }
+
+    /// Waits for `ready` until it is time to look at the peer again. Whether it came.
+    async fn is_ready(&mut self, ready: impl Future<Output = io::Result<()>>) -> Result<bool, Ended> {
+        let ready = tokio::time::timeout(self.peer.patience.interval(), ready);
+        let ready = tokio::select! {
+            biased;
+            () = self.told() => return Err(Ended::GaveWay),
+            ready = ready => ready,
+        };
+        let Ok(ready) = ready else { return Ok(false) };
+        self.plays_on()?;
+        ready.map_err(lost)?;
+        Ok(true)
     }
 
     /// Whether the peer still deserves to be waited for. One that has not come further for a while is paused.

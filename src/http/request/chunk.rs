@@ -93,20 +93,7 @@ impl ChunkDecoder {
 
     /// Bytes of data that the current chunk still has.
     pub fn promised(&self) -> u64 {
-        match self.state {
-            State::Data { left } => left,
-            State::Size { .. }
-            | State::Padding { .. }
-            | State::Extension { .. }
-            | State::SizeEnd { .. }
-            | State::DataCr
-            | State::DataLf
-            | State::Name { .. }
-            | State::Value { .. }
-            | State::ValueEnd { .. }
-            | State::LastLf { .. }
-            | State::Ended => 0,
-        }
+        if let State::Data { left } = self.state { left } else { 0 }
     }
 
     /// Takes bytes from the beginning of `input`, up to and with the first stretch of data. It takes all of them, unless
