@@ -1,6 +1,8 @@
-//! The whole API on a page: one `match` on the path's segments, and what each route needs.
+//! The whole API on a page: one table of paths, and of the methods, the role and the route that each has.
 //!
-//! A row is a path, a [`Route`], and the methods it has; HEAD works wherever GET does (spec/API.md).
+//! A row is a path, its methods, and what each asks of its caller; HEAD works wherever GET does, and OPTIONS everywhere
+//! (spec/API.md). [`resolve`] and [`TABLE`], which the test of every route and every role walks, are made of the same rows,
+//! so neither can forget one. Reading the rows of `resolve` is reading the API.
 
 use uuid::Uuid;
 
@@ -34,71 +36,113 @@ pub enum Route<'a> {
     Options(&'static str),
 }
 
-const READ: &str = "GET, HEAD, OPTIONS";
-const POST: &str = "POST, OPTIONS";
+/// What a request means, and what that asks of its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved<'a> {
+    /// What it means.
+    pub route: Route<'a>,
+    /// Who may take it.
+    pub need: Need,
+    /// Where it takes a token from.
+    pub carriers: Carriers,
+}
+
+/// One path of the API with one of its methods.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The segments as a pattern: `["api", "videos", id]`.
+    pub path: &'static str,
+    /// GET stands for HEAD as well.
+    pub method: Method,
+    /// Who may take it.
+    pub need: Need,
+    /// Where it takes a token from.
+    pub carriers: Carriers,
+}
+
 /// What the server can do somewhere. RFC 9110 §9.3.7
 const ANY: &str = "GET, HEAD, POST, OPTIONS";
 
-/// The route of a request.
-///
-/// # Errors
-/// 404 for a path that is not in the table, 405 with `Allow` for a method that its row does not have.
-pub fn resolve<'a>(method: Method, target: &'a Target<'_>) -> Result<Route<'a>, Reject> {
-    if target.is_server() {
-        return Ok(Route::Options(ANY));
-    }
-    let (route, allow) = match target.segments().as_slice() {
-        ["health"] => (Route::Health(Probe::Whole), READ),
-        ["health", "live"] => (Route::Health(Probe::Live), READ),
-        ["health", "ready"] => (Route::Health(Probe::Ready), READ),
-        ["metrics"] => (Route::Metrics, READ),
-        ["api", "auth", "login"] => (Route::Login, POST),
-        ["api", "auth", "me"] => (Route::Me, READ),
-        ["api", "videos"] => (Route::Videos, READ),
-        ["api", "videos", id] => (Route::Video(uuid(id)?), READ),
-        ["api", "stream", "video", _, ..] => (Route::StreamPath(after(target, "/api/stream/video/")?), READ),
-        ["api", "stream", id] => (Route::StreamId(uuid(id)?), READ),
-        ["stream", "video", _, ..] => (Route::StreamPath(after(target, "/stream/video/")?), READ),
-        _ => return Err(Reject::NotFound),
-    };
-    match method {
-        Method::Options => Ok(Route::Options(allow)),
-        Method::Get | Method::Head if allow == READ => Ok(route),
-        Method::Post if allow == POST => Ok(route),
-        Method::Get | Method::Head | Method::Post | Method::Put | Method::Patch | Method::Delete => {
-            Err(Reject::MethodNotAllowed { allow })
+/// Makes `resolve` and `TABLE` of the rows. `id NAME` reads a segment as a UUID.
+macro_rules! routes {
+    ($target:ident: $($path:tt $(id $id:ident)? { $($method:ident $need:ident $carriers:ident => $route:expr;)+ })+) => {
+        /// Every path with every method of its own, in the order of the table.
+        pub const TABLE: &[Row] = &[$($(Row {
+            path: stringify!($path),
+            method: Method::$method,
+            need: Need::$need,
+            carriers: Carriers::$carriers,
+        },)+)+];
+
+        /// The route of a request.
+        ///
+        /// # Errors
+        /// 404 for a path that is not in the table, 405 with `Allow` for a method that its row does not have.
+        pub fn resolve<'a>(method: Method, $target: &'a Target<'_>) -> Result<Resolved<'a>, Reject> {
+            if $target.is_server() {
+                return Ok(options(ANY));
+            }
+            match $target.segments().as_slice() {
+                $($path => {
+                    $(let $id = uuid($id)?;)?
+                    const ALLOW: &str = concat!($(allow!($method),)+ "OPTIONS");
+                    match method {
+                        $(allowed!($method) => Ok(Resolved {
+                            route: $route,
+                            need: Need::$need,
+                            carriers: Carriers::$carriers,
+                        }),)+
+                        Method::Options => Ok(options(ALLOW)),
+                        #[allow(unreachable_patterns, reason = "a path may have every method")]
+                        _ => Err(Reject::MethodNotAllowed { allow: ALLOW }),
+                    }
+                })+
+                _ => Err(Reject::NotFound),
+            }
         }
+    };
+}
+
+/// How a method of the table stands in `Allow`.
+macro_rules! allow {
+    (Get) => { "GET, HEAD, " };
+    (Post) => { "POST, " };
+    (Put) => { "PUT, " };
+    (Patch) => { "PATCH, " };
+    (Delete) => { "DELETE, " };
+}
+
+/// The methods of a request that a method of the table serves.
+macro_rules! allowed {
+    (Get) => { Method::Get | Method::Head };
+    ($method:ident) => { Method::$method };
+}
+
+routes! { target:
+    ["health"]                          { Get Public Fields => Route::Health(Probe::Whole); }
+    ["health", "live"]                  { Get Public Fields => Route::Health(Probe::Live); }
+    ["health", "ready"]                 { Get Public Fields => Route::Health(Probe::Ready); }
+    ["metrics"]                         { Get AdminOrLoopback Fields => Route::Metrics; }
+    ["api", "auth", "login"]            { Post Public Fields => Route::Login; }
+    ["api", "auth", "me"]               { Get User Fields => Route::Me; }
+    ["api", "videos"]                   { Get User Fields => Route::Videos; }
+    ["api", "videos", id] id id         { Get User Fields => Route::Video(id); }
+    ["api", "stream", "video", _, ..]   {
+        Get User FieldsOrQuery => Route::StreamPath(after(target, "/api/stream/video/")?);
     }
+    ["api", "stream", id] id id         { Get User FieldsOrQuery => Route::StreamId(id); }
+    ["stream", "video", _, ..]          {
+        Get User FieldsOrQuery => Route::StreamPath(after(target, "/stream/video/")?);
+    }
+}
+
+fn options<'a>(allow: &'static str) -> Resolved<'a> {
+    Resolved { route: Route::Options(allow), need: Need::Public, carriers: Carriers::Fields }
 }
 
 /// Whether films are there, whatever the method: pages of other sites may be allowed to read them, and why not.
 pub fn is_media(target: &Target<'_>) -> bool {
     matches!(target.segments().as_slice(), ["api", "stream", ..] | ["stream", "video", ..])
-}
-
-impl Route<'_> {
-    /// What the route asks of its caller.
-    pub fn need(&self) -> Need {
-        match self {
-            Route::Health(_) | Route::Login | Route::Options(_) => Need::Public,
-            Route::Metrics => Need::AdminOrLoopback,
-            Route::Me | Route::Videos | Route::Video(_) | Route::StreamPath(_) | Route::StreamId(_) => Need::User,
-        }
-    }
-
-    /// Where the route takes a token from: media routes also from the query, for players that can set no field.
-    pub fn carriers(&self) -> Carriers {
-        match self {
-            Route::StreamPath(_) | Route::StreamId(_) => Carriers::FieldsOrQuery,
-            Route::Health(_)
-            | Route::Metrics
-            | Route::Login
-            | Route::Me
-            | Route::Videos
-            | Route::Video(_)
-            | Route::Options(_) => Carriers::Fields,
-        }
-    }
 }
 
 /// Only as we write it, in small letters or capitals (Apple's): braces, `urn:uuid:` or no dashes would give one video many
@@ -121,7 +165,7 @@ mod tests {
     fn resolved(line: &str) -> Result<String, u16> {
         let head = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let Ok(Parsed::Complete { request, .. }) = parse(head.as_bytes()) else { panic!("no request: {line}") };
-        resolve(request.method, &request.target).map(|route| format!("{route:?}")).map_err(|no| no.status())
+        resolve(request.method, &request.target).map(|found| format!("{:?}", found.route)).map_err(|no| no.status())
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::cell::OnceCell;
 use uuid::Uuid;
 
 use crate::api::{self, Services};
-use crate::auth::carriers;
+use crate::auth::carriers::{self, Carriers};
 use crate::auth::{Caller, Need};
 use crate::http::reject::Reject;
 use crate::http::request::{self, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::metrics::{self, Open};
-use crate::route::{self, Route};
+use crate::route::{self, Resolved, Route};
 use crate::serve::body::Incoming;
 use crate::serve::inbox::Inbox;
 use crate::serve::peer::{Ended, Peer};
@@ -129,10 +129,10 @@ impl Exchange<'_> {
         if request.target.is_https {
             return Err(Reject::Misdirected.into()); // No connection of ours is encrypted yet. RFC 9110 §7.4
         }
-        let route = route::resolve(request.method, &request.target)?; // 404, 405
-        let caller = self.caller(&route, now).await?; // 401
+        let Resolved { route, need, carriers } = route::resolve(request.method, &request.target)?; // 404, 405
+        let caller = self.caller(need, carriers, now).await?; // 401
         let is_loopback = peer.address.is_loopback() && !request.fields.is_forwarded;
-        let grant = route.need().judge(caller, is_loopback)?; // 401, 403
+        let grant = need.judge(caller, is_loopback)?; // 401, 403
 
         let answer = match route {
             Route::StreamPath(path) => self.film(Wanted::Path(path), now).await?,
@@ -179,11 +179,11 @@ impl Exchange<'_> {
 
     /// Who is asking, by a token that we signed and a session that lives. A route that needs nobody looks for nobody:
     /// a health check that sends somebody else's credentials is answered all the same.
-    async fn caller(&self, route: &Route<'_>, now: Timestamp) -> Result<Option<Caller>, Reject> {
-        if route.need() == Need::Public {
+    async fn caller(&self, need: Need, carriers: Carriers, now: Timestamp) -> Result<Option<Caller>, Reject> {
+        if need == Need::Public {
             return Ok(None);
         }
-        let Some(token) = carriers::token(self.request, route.carriers())? else { return Ok(None) };
+        let Some(token) = carriers::token(self.request, carriers)? else { return Ok(None) };
         let services = &self.shard.state.services;
         let claims = services.signer.verify(&token, now.seconds().unsigned_abs())?;
         let caller = services.sessions.caller(&claims, now).await?;
