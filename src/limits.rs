@@ -120,12 +120,20 @@ pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes of a signing key, at least (RFC 7518 §3.2: as long as the hash).
 pub const JWT_KEY_BYTES_MIN: usize = 32;
 
+/// How often the keeper looks after sessions: what it writes behind is never more than a second old.
+pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
+
 // ---- the store ----
 
 /// Jobs waiting for SQLite, the writer's and the reader's queue each. A job is about 200 bytes.
 pub const STORE_QUEUE_MAX: usize = 1024;
 /// Writes that share one transaction, and so one fsync.
 pub const STORE_GROUP_MAX: usize = 128;
+
+/// Rows of the audit trail; the oldest go. About 150 bytes each on the disk.
+pub const AUDIT_ROWS_MAX: i64 = 10_000;
+/// How long the row of a session that is over is kept, for whoever looks into the database.
+pub const ENDED_SESSIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 // ---- the library ----
 

@@ -22,8 +22,40 @@ pub enum Route<'a> {
     Metrics,
     /// A name and a password for a token.
     Login,
+    /// An end to this session.
+    Logout,
+    /// A new token for this session.
+    Refresh,
     /// Who am I?
     Me,
+    /// Another name or address for oneself.
+    ChangeMe,
+    /// Another password for oneself.
+    ChangePassword,
+    /// How one likes to watch.
+    Preferences,
+    /// To like it otherwise.
+    SetPreferences,
+    /// The accounts.
+    Users,
+    /// A new account.
+    AddUser,
+    /// One account.
+    User(Uuid),
+    /// A change of one account.
+    ChangeUser(Uuid),
+    /// An end to one account.
+    RemoveUser(Uuid),
+    /// The session of this very request.
+    Session,
+    /// Who is signed in where.
+    Sessions,
+    /// An end to all of these sessions.
+    EndSessions,
+    /// One session.
+    SessionOf(Uuid),
+    /// An end to one session.
+    EndSession(Uuid),
     /// The list of videos.
     Videos,
     /// One video.
@@ -32,6 +64,8 @@ pub enum Route<'a> {
     StreamPath(&'a str),
     /// The bytes of a film, by its id.
     StreamId(Uuid),
+    /// Who did what.
+    Audit,
     /// Which methods a path has: OPTIONS on any of the above, or on the server as a whole.
     Options(&'static str),
 }
@@ -61,7 +95,7 @@ pub struct Row {
 }
 
 /// What the server can do somewhere. RFC 9110 §9.3.7
-const ANY: &str = "GET, HEAD, POST, OPTIONS";
+const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Makes `resolve` and `TABLE` of the rows. `id NAME` reads a segment as a UUID.
 macro_rules! routes {
@@ -105,34 +139,114 @@ macro_rules! routes {
 
 /// How a method of the table stands in `Allow`.
 macro_rules! allow {
-    (Get) => { "GET, HEAD, " };
-    (Post) => { "POST, " };
-    (Put) => { "PUT, " };
-    (Patch) => { "PATCH, " };
-    (Delete) => { "DELETE, " };
+    (Get) => {
+        "GET, HEAD, "
+    };
+    (Post) => {
+        "POST, "
+    };
+    (Put) => {
+        "PUT, "
+    };
+    (Patch) => {
+        "PATCH, "
+    };
+    (Delete) => {
+        "DELETE, "
+    };
 }
 
 /// The methods of a request that a method of the table serves.
 macro_rules! allowed {
-    (Get) => { Method::Get | Method::Head };
-    ($method:ident) => { Method::$method };
+    (Get) => {
+        Method::Get | Method::Head
+    };
+    ($method:ident) => {
+        Method::$method
+    };
 }
 
 routes! { target:
+    // Is it well?
     ["health"]                          { Get Public Fields => Route::Health(Probe::Whole); }
     ["health", "live"]                  { Get Public Fields => Route::Health(Probe::Live); }
     ["health", "ready"]                 { Get Public Fields => Route::Health(Probe::Ready); }
     ["metrics"]                         { Get AdminOrLoopback Fields => Route::Metrics; }
+    // Who is asking.
     ["api", "auth", "login"]            { Post Public Fields => Route::Login; }
+    ["api", "auth", "logout"]           { Post User Fields => Route::Logout; }
+    ["api", "auth", "refresh"]          { Post User Fields => Route::Refresh; }
     ["api", "auth", "me"]               { Get User Fields => Route::Me; }
+    ["api", "users"]                    {
+        Get Admin Fields => Route::Users;
+        Post Admin Fields => Route::AddUser;
+    }
+    ["api", "users", "me"]              { Patch User Fields => Route::ChangeMe; }
+    ["api", "users", "me", "password"]  { Put User Fields => Route::ChangePassword; }
+    ["api", "users", "me", "preferences"] {
+        Get User Fields => Route::Preferences;
+        Put User Fields => Route::SetPreferences;
+    }
+    ["api", "users", id] id id          {
+        Get Admin Fields => Route::User(id);
+        Patch Admin Fields => Route::ChangeUser(id);
+        Delete Admin Fields => Route::RemoveUser(id);
+    }
+    ["api", "session"]                  { Get User Fields => Route::Session; }
+    ["api", "sessions"]                 {
+        Get User Fields => Route::Sessions;
+        Delete User Fields => Route::EndSessions;
+    }
+    ["api", "sessions", id] id id       {
+        Get User Fields => Route::SessionOf(id);
+        Delete User Fields => Route::EndSession(id);
+    }
+    // What there is.
     ["api", "videos"]                   { Get User Fields => Route::Videos; }
     ["api", "videos", id] id id         { Get User Fields => Route::Video(id); }
+    // The films.
     ["api", "stream", "video", _, ..]   {
         Get User FieldsOrQuery => Route::StreamPath(after(target, "/api/stream/video/")?);
     }
     ["api", "stream", id] id id         { Get User FieldsOrQuery => Route::StreamId(id); }
     ["stream", "video", _, ..]          {
         Get User FieldsOrQuery => Route::StreamPath(after(target, "/stream/video/")?);
+    }
+    // The administrator.
+    ["api", "admin", "audit"]           { Get Admin Fields => Route::Audit; }
+}
+
+impl Route<'_> {
+    /// Whether the route is about a JSON body.
+    pub fn wants_body(&self) -> bool {
+        match self {
+            Route::Login
+            | Route::ChangeMe
+            | Route::ChangePassword
+            | Route::SetPreferences
+            | Route::AddUser
+            | Route::ChangeUser(_) => true,
+            Route::Health(_)
+            | Route::Metrics
+            | Route::Logout
+            | Route::Refresh
+            | Route::Me
+            | Route::Preferences
+            | Route::Users
+            | Route::User(_)
+            | Route::RemoveUser(_)
+            | Route::Session
+            | Route::Sessions
+            | Route::EndSessions
+            | Route::SessionOf(_)
+            | Route::EndSession(_)
+            | Route::Videos
+            | Route::Video(_)
+            | Route::StreamPath(_)
+            | Route::StreamId(_)
+            | Route::Audit
+            | Route::Options(_) => false,
+        }
     }
 }
 
@@ -197,7 +311,13 @@ mod tests {
             ("DELETE /api/stream/video/a.mp4", Err(405)),
             ("OPTIONS /api/auth/login", Ok("Options(\"POST, OPTIONS\")".into())),
             ("OPTIONS /stream/video/a", Ok("Options(\"GET, HEAD, OPTIONS\")".into())),
-            ("OPTIONS *", Ok("Options(\"GET, HEAD, POST, OPTIONS\")".into())),
+            ("OPTIONS *", Ok("Options(\"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\")".into())),
+            ("PATCH /api/users/me", Ok("ChangeMe".into())),
+            ("GET /api/users/me", Err(405)),
+            (&format!("DELETE /api/users/{id}"), Ok(format!("RemoveUser({id})"))),
+            (&format!("PUT /api/users/{id}"), Err(405)),
+            ("DELETE /api/sessions", Ok("EndSessions".into())),
+            (&format!("OPTIONS /api/sessions/{id}"), Ok("Options(\"GET, HEAD, DELETE, OPTIONS\")".into())),
             ("OPTIONS /*", Err(404)),
             ("GET /", Err(404)),
             ("GET /API/videos", Err(404)),

@@ -1,13 +1,15 @@
-//! `POST /api/auth/login`, `GET /api/auth/me`.
+//! Signing in and out: `POST /api/auth/login`, `/logout`, `/refresh`, and `GET /api/auth/me`.
 //!
 //! An unknown name and a wrong password get the same answer after the same time. A session is in the store before its
-//! token leaves the house.
+//! token leaves the house, and ended there before its end is answered.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::sessions::end;
 use crate::api::{Asking, Services, parse};
 use crate::auth::BAD_TOKEN;
 use crate::auth::carriers::COOKIE;
@@ -16,7 +18,7 @@ use crate::auth::password::HashError;
 use crate::auth::token::{Claims, Preferences, SessionRef};
 use crate::http::reject::Reject;
 use crate::http::response::Response;
-use crate::store::{Device, Fault, NewSession, Session, Timestamp, User};
+use crate::store::{AuditAction, Device, Fault, Login as Recorded, NewSession, Room, Session, Timestamp, User};
 
 #[derive(Deserialize)]
 struct Login {
@@ -42,40 +44,64 @@ struct SignedIn<'a> {
 /// 400 for a body that is not a login, 401 for a wrong one, 503 when passwords queue up or the store is busy.
 pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Timestamp) -> Result<Response<F>, Reject> {
     let login: Login = parse(body)?;
-    let known = services.store.user_by_name(&login.username).await.map_err(Fault::into_reject)?;
-    let (user, hash) = match known {
-        Some((user, hash)) if user.is_active => (Some(user), Some(hash.0)),
-        Some(_) | None => (None, None),
+    let user = prove(services, &login.username, login.password, asking, now).await?;
+    let new = new_session(&user, login.device, now, services.config.sessions.require_reauth, Some(asking.client_ip));
+    let room = Room {
+        max_per_user: services.config.sessions.max_per_user,
+        held: services.sessions.held(user.id),
+        credential_version: user.credential_version,
     };
-    let is_verified = services.hasher.verify(login.password, hash).await.map_err(|error| match error {
-        HashError::Busy => Reject::Busy { retry_after_seconds: 1 },
-        HashError::Length | HashError::Failed => Reject::Internal,
-    })?;
-    let Some(user) = user.filter(|_| is_verified) else {
-        return Err(Reject::BadLogin);
+    let audit = asking.audit(AuditAction::Login, Some(user.id), None);
+    let session = match services.store.login_recorded(new, room, audit, now).await.map_err(Fault::into_reject)? {
+        Recorded::SignedIn { session, signed_out } => {
+            services.sessions.ended(&signed_out);
+            session
+        }
+        Recorded::AllPlaying(_) => return Err(Reject::SessionsPlaying),
+        // Disabled, removed or given another password while this one was being checked.
+        Recorded::UserGone => return Err(Reject::BadLogin),
     };
-    let life = services.config.sessions.require_reauth;
-    let new = new_session(&user, login.device, now, life);
-    let session = services.store.login_recorded(new, now).await.map_err(Fault::into_reject)?;
-    let token = services.signer.sign(&claims(&session, &user, now)).map_err(|error| {
-        tracing::error!(error = %error, "token could not be signed");
-        Reject::Internal
-    })?;
     services.sessions.enter(&session, &user, now);
     let Asking { request_id, client_ip } = asking;
     tracing::info!(%request_id, user_id = %user.id, session_id = %session.id, %client_ip, "signed in");
+    signed_in(services, &session, &User { last_login: Some(now), ..user }, now)
+}
 
-    let user = User { last_login: Some(now), ..user };
-    let age = life.as_secs();
-    let signed_in = SignedIn {
-        token: &token,
-        token_type: "Bearer",
-        expires_at: session.expires_at,
-        session_id: session.id,
-        user: &user,
-    };
-    Ok(Response::json(200, &signed_in)
-        .field("Set-Cookie", format_args!("{COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax")))
+/// A new token for the caller's session; the one it came with is dead.
+///
+/// # Errors
+/// 401 when another request has refreshed it before, 503 or 507 when the store could not note it.
+pub async fn refresh<F>(
+    services: &Services,
+    grant: &Grant,
+    asking: Asking,
+    now: Timestamp,
+) -> Result<Response<F>, Reject> {
+    let account = grant.account()?;
+    let expires_at = now.plus(services.config.sessions.require_reauth);
+    let audit = asking.audit(AuditAction::Refresh, Some(account.user_id), Some(account.session_id.to_string()));
+    let refreshed =
+        services.store.session_refreshed(account.session_id, account.generation, expires_at, audit, now).await;
+    let session = refreshed.map_err(Fault::into_reject)?.ok_or(BAD_TOKEN)?;
+    services.sessions.refreshed(&session);
+    let user = services.store.user_by_id(account.user_id).await.map_err(Fault::into_reject)?.ok_or(BAD_TOKEN)?;
+    signed_in(services, &session, &user, now)
+}
+
+/// Ends the caller's session.
+///
+/// # Errors
+/// 503 or 507 when the store could not note it: then nothing has ended.
+pub async fn logout<F>(
+    services: &Services,
+    grant: &Grant,
+    asking: Asking,
+    now: Timestamp,
+) -> Result<Response<F>, Reject> {
+    let account = grant.account()?;
+    let audit = asking.audit(AuditAction::Logout, Some(account.user_id), Some(account.session_id.to_string()));
+    end(services, account.session_id, audit, now).await?;
+    Ok(Response::empty(204).field("Set-Cookie", format_args!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")))
 }
 
 /// Who the caller is.
@@ -83,15 +109,59 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
 /// # Errors
 /// 401 when the user is gone, 503 when the store is busy.
 pub async fn me<F>(services: &Services, grant: &Grant) -> Result<Response<F>, Reject> {
-    let id = grant.caller()?.user_id;
+    let id = grant.account()?.user_id;
     let user = services.store.user_by_id(id).await.map_err(Fault::into_reject)?.ok_or(BAD_TOKEN)?;
     Ok(Response::json(200, &user))
 }
 
+/// The user whom a name and a password prove.
+async fn prove(
+    services: &Services,
+    name: &str,
+    password: String,
+    asking: Asking,
+    now: Timestamp,
+) -> Result<User, Reject> {
+    let known = services.store.user_by_name(name).await.map_err(Fault::into_reject)?;
+    let (user, hash) = match known {
+        Some((user, hash)) if user.is_active => (Some(user), Some(hash.0)),
+        Some(_) | None => (None, None),
+    };
+    let is_verified = services.hasher.verify(password, hash).await.map_err(|error| match error {
+        HashError::Busy => Reject::Busy { retry_after_seconds: 1 },
+        HashError::Length | HashError::Failed => Reject::Internal,
+    })?;
+    let Some(user) = user.filter(|_| is_verified) else {
+        let shown: String = name.chars().take(50).collect();
+        services.store.audit_noted_later(asking.audit(AuditAction::LoginFailed, None, Some(shown)), now);
+        return Err(Reject::BadLogin);
+    };
+    Ok(user)
+}
+
+/// The answer to a login and to a refresh.
+fn signed_in<F>(services: &Services, session: &Session, user: &User, now: Timestamp) -> Result<Response<F>, Reject> {
+    let token = services.signer.sign(&claims(session, user, now)).map_err(|error| {
+        tracing::error!(error = %error, "token could not be signed");
+        Reject::Internal
+    })?;
+    let age = session.expires_at.seconds().saturating_sub(now.seconds());
+    let signed_in =
+        SignedIn { token: &token, token_type: "Bearer", expires_at: session.expires_at, session_id: session.id, user };
+    Ok(Response::json(200, &signed_in)
+        .field("Set-Cookie", format_args!("{COOKIE}={token}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax")))
+}
+
 /// A session of `user` that begins `now` and ends after `life`.
-pub(crate) fn new_session(user: &User, device: Option<Device>, now: Timestamp, life: Duration) -> NewSession {
+pub(crate) fn new_session(
+    user: &User,
+    device: Option<Device>,
+    now: Timestamp,
+    life: Duration,
+    client: Option<IpAddr>,
+) -> NewSession {
     let device = device.or(user.preferences.device_type);
-    NewSession { id: Uuid::new_v4(), user_id: user.id, device, expires_at: now.plus(life) }
+    NewSession { id: Uuid::new_v4(), user_id: user.id, device, expires_at: now.plus(life), client }
 }
 
 /// What the token of `session` says.

@@ -1,11 +1,15 @@
 //! JSON handlers, one file a resource. Each returns a Response value; none touches a socket.
 
+pub mod audit;
 pub mod auth;
 pub mod health;
 pub mod metrics;
+pub mod sessions;
+pub mod users;
 pub mod videos;
 
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -19,10 +23,12 @@ use crate::auth::token::Signer;
 use crate::config::Config;
 use crate::http::cors;
 use crate::http::reject::Reject;
+use crate::http::target::Target;
 use crate::library::Library;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::session::Table;
-use crate::store::Store;
+use crate::store::{Audit, AuditAction, Store};
 use crate::sys::engine::Engine;
 
 /// What the handlers work with: all that the daemon put together at start.
@@ -63,6 +69,13 @@ pub struct Asking {
     pub client_ip: IpAddr,
 }
 
+impl Asking {
+    /// What the audit trail is told of this request.
+    pub(crate) fn audit(self, action: AuditAction, actor: Option<Uuid>, subject: Option<String>) -> Audit {
+        Audit { action, actor, subject, client: Some(self.client_ip) }
+    }
+}
+
 /// A page of a list (spec/API.md).
 #[derive(Debug, Serialize)]
 pub struct Page<Item> {
@@ -78,4 +91,30 @@ pub struct Page<Item> {
 /// 400 that says what is missing or wrong, and where.
 pub(crate) fn parse<Value: DeserializeOwned>(body: &[u8]) -> Result<Value, Reject> {
     serde_json::from_slice(body).map_err(|error| Reject::BadJson { why: error.to_string() })
+}
+
+/// How many items of a list are wanted.
+///
+/// # Errors
+/// 400 for what is no such number.
+fn page_limit(target: &Target<'_>) -> Result<usize, Reject> {
+    const RULE: &str = "is a number from 1 to 200";
+    let limit = value(target, "limit", RULE)?.unwrap_or(limits::LIST_ITEMS_DEFAULT);
+    if (1..=limits::LIST_ITEMS_MAX).contains(&limit) { Ok(limit) } else { Err(bad("limit", RULE)) }
+}
+
+/// Where the page before ended.
+///
+/// # Errors
+/// 400 for what no page has given.
+fn page_cursor<Cursor: FromStr>(target: &Target<'_>) -> Result<Option<Cursor>, Reject> {
+    value(target, "cursor", "is what an earlier page gave as next")
+}
+
+fn value<Value: FromStr>(target: &Target<'_>, name: &'static str, rule: &'static str) -> Result<Option<Value>, Reject> {
+    target.query_value(name).map(|text| text.parse().map_err(|_| bad(name, rule))).transpose()
+}
+
+fn bad(name: &'static str, why: &'static str) -> Reject {
+    Reject::ParameterInvalid { name, why }
 }

@@ -1,18 +1,15 @@
 //! `GET /api/videos`, `GET /api/videos/{id}`: answered from the index, which is in memory.
 
-use std::str::FromStr;
-
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::{Page, Services};
+use crate::api::{Page, Services, bad, page_cursor, page_limit};
 use crate::http::media_type;
 use crate::http::reject::Reject;
 use crate::http::response::Response;
 use crate::http::target::{self, Target};
 use crate::library::Library;
 use crate::library::index::{Sort, Video};
-use crate::limits;
 use crate::store::Timestamp;
 
 /// A video as the contract shows one. What only the file's inside could tell is null, and its lists are empty.
@@ -120,22 +117,11 @@ impl Wish {
             Some("desc") => true,
             Some(_) => return Err(bad("order", "is asc or desc")),
         };
-        let limit = value(target, "limit", "is a number from 1 to 200")?.unwrap_or(limits::LIST_ITEMS_DEFAULT);
-        if !(1..=limits::LIST_ITEMS_MAX).contains(&limit) {
-            return Err(bad("limit", "is a number from 1 to 200"));
-        }
+        let limit = page_limit(target)?;
         let query = target.query_value("query").unwrap_or_default().into_owned();
-        let cursor = value(target, "cursor", "is what an earlier page gave as next")?;
+        let cursor = page_cursor(target)?;
         Ok(Wish { query, sort, is_descending, limit, cursor })
     }
-}
-
-fn value<Value: FromStr>(target: &Target<'_>, name: &'static str, rule: &'static str) -> Result<Option<Value>, Reject> {
-    target.query_value(name).map(|text| text.parse().map_err(|_| bad(name, rule))).transpose()
-}
-
-fn bad(name: &'static str, why: &'static str) -> Reject {
-    Reject::ParameterInvalid { name, why }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub const COOKIE: &str = "reelway";
 /// Which carriers a route accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carriers {
-    /// The Authorization field, and the cookie for requests that change nothing.
+    /// The Authorization field, and the cookie.
     Fields,
     /// These, and `?token=`.
     FieldsOrQuery,
@@ -26,7 +26,7 @@ pub enum Carriers {
 ///
 /// # Errors
 /// 401 when the Authorization field is there and is not `Bearer TOKEN`: a caller who presents a credential is judged
-/// by it, and never taken for somebody else.
+/// by it, and never taken for somebody else. 403 for a change by cookie from a page that is not ours.
 pub fn token<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Option<Cow<'a, str>>, Reject> {
     if let Some(field) = request.fields.authorization {
         return bearer(field).map(|token| Some(Cow::Borrowed(token))).ok_or(BAD_TOKEN);
@@ -36,8 +36,22 @@ pub fn token<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Option<
     {
         return Ok(Some(token));
     }
-    let changes_nothing = matches!(request.method, Method::Get | Method::Head);
-    Ok(request.fields.cookie.filter(|_| changes_nothing).and_then(cookie).map(Cow::Borrowed))
+    let Some(token) = request.fields.cookie.and_then(cookie) else { return Ok(None) };
+    let changes_nothing = matches!(request.method, Method::Get | Method::Head | Method::Options);
+    let is_ours = || request.fields.origin.is_some_and(|origin| is_own_origin(origin, request.fields.host));
+    if changes_nothing || is_ours() { Ok(Some(Cow::Borrowed(token))) } else { Err(Reject::ForeignOrigin) }
+}
+
+/// Whether a page of this origin came from the host that is asked now (RFC 6454 §6.2). The port of the scheme may be left out.
+fn is_own_origin(origin: &str, host: Option<&str>) -> bool {
+    let (Some((scheme, authority)), Some(host)) = (origin.split_once("://"), host) else { return false };
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let [authority, host] = [authority, host].map(|text| text.strip_suffix(port).unwrap_or(text));
+    authority.eq_ignore_ascii_case(host)
 }
 
 /// `Bearer` SP token; the scheme in any case (RFC 6750 §2.1, RFC 9110 §11.1).
@@ -81,7 +95,16 @@ mod tests {
             ("GET /?token=q HTTP/1.1\nHost: a\nAuthorization: Bearer f\n", FieldsOrQuery, some("f")),
             ("GET / HTTP/1.1\nHost: a\nCookie: x=1; reelway=abc\n", Fields, some("abc")),
             ("HEAD / HTTP/1.1\nHost: a\nCookie: reelway=abc\n", Fields, some("abc")),
-            ("POST / HTTP/1.1\nHost: a\nCookie: reelway=abc\n", Fields, Ok(None)),
+            ("POST / HTTP/1.1\nHost: a\nCookie: reelway=abc\n", Fields, Err(Reject::ForeignOrigin)),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: reelway=abc\nOrigin: null\n", Fields, Err(Reject::ForeignOrigin)),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: reelway=abc\nOrigin: http://b\n", Fields, Err(Reject::ForeignOrigin)),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: reelway=abc\nOrigin: http://a.b\n", Fields, Err(Reject::ForeignOrigin)),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: reelway=abc\nOrigin: http://a:81\n", Fields, Err(Reject::ForeignOrigin)),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: reelway=abc\nOrigin: file://a\n", Fields, Err(Reject::ForeignOrigin)),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: reelway=abc\nOrigin: http://A\n", Fields, some("abc")),
+            ("PUT / HTTP/1.1\nHost: a:443\nCookie: reelway=abc\nOrigin: https://a\n", Fields, some("abc")),
+            ("PUT / HTTP/1.1\nHost: a:3000\nCookie: reelway=abc\nOrigin: http://a:3000\n", Fields, some("abc")),
+            ("PUT / HTTP/1.1\nHost: a\nCookie: x=1\nOrigin: http://b\n", Fields, Ok(None)),
             ("GET / HTTP/1.1\nHost: a\nCookie: xreelway=abc\n", Fields, Ok(None)),
         ] {
             assert_eq!(found(head, carriers), expected, "{head}");

@@ -1,10 +1,12 @@
 //! What a route needs, and the proof that a caller has it.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::auth::NO_TOKEN;
 use crate::http::reject::Reject;
-use crate::store::Role;
+use crate::store::{Role, Session, User};
 
 /// What a route asks of its caller. One column of the table in spec/API.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +15,15 @@ pub enum Need {
     Public,
     /// A signed-in user.
     User,
+    /// An administrator.
+    Admin,
     /// An administrator, or a program on this machine.
     AdminOrLoopback,
 }
 
 /// A signed-in user, as the session that proved it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct Account {
     /// The user.
     pub user_id: Uuid,
     /// The name the user signs in with.
@@ -28,12 +32,42 @@ pub struct Caller {
     pub role: Role,
     /// The session: one login on one device.
     pub session_id: Uuid,
+    /// The generation of the one token of it that lives.
+    pub generation: u32,
 }
 
 /// The proof that the caller may take the route. Made by [`Need::judge`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    caller: Option<Caller>,
+    caller: Option<Arc<Account>>,
+}
+
+/// Whose objects a caller may see and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody's.
+    All,
+    /// Those of this user.
+    Own(Uuid),
+}
+
+impl Account {
+    /// The account behind a session's row.
+    pub fn new(session: &Session, user: &User) -> Account {
+        Account {
+            user_id: user.id,
+            username: user.username.clone(),
+            role: user.role,
+            session_id: session.id,
+            generation: session.generation,
+        }
+    }
+
+    /// An account, for tests of the rooms above.
+    #[cfg(test)]
+    pub fn for_test(user_id: Uuid, session_id: Uuid, role: Role) -> Account {
+        Account { user_id, username: "ann".into(), role, session_id, generation: 0 }
+    }
 }
 
 impl Need {
@@ -41,26 +75,60 @@ impl Need {
     ///
     /// # Errors
     /// 401 without a caller where one is needed, 403 when the caller's role does not suffice.
-    pub fn judge(self, caller: Option<Caller>, is_loopback: bool) -> Result<Grant, Reject> {
-        let allowed = match (self, &caller) {
-            (Need::Public, _) => Ok(()),
-            (Need::User, Some(_)) => Ok(()),
+    pub fn judge(self, caller: Option<Arc<Account>>, is_loopback: bool) -> Result<Grant, Reject> {
+        let role = caller.as_ref().map(|account| account.role);
+        let allowed = match (self, role) {
+            (Need::Public, _) | (Need::User, Some(_)) => Ok(()),
             (Need::AdminOrLoopback, _) if is_loopback => Ok(()),
-            (Need::AdminOrLoopback, Some(caller)) if caller.role == Role::Admin => Ok(()),
-            (Need::AdminOrLoopback, Some(_)) => Err(Reject::Forbidden),
-            (Need::User | Need::AdminOrLoopback, None) => Err(NO_TOKEN),
+            (Need::Admin | Need::AdminOrLoopback, Some(Role::Admin)) => Ok(()),
+            (Need::Admin | Need::AdminOrLoopback, Some(Role::User)) => Err(Reject::Forbidden),
+            (Need::User | Need::Admin | Need::AdminOrLoopback, None) => Err(NO_TOKEN),
         };
         allowed.map(|()| Grant { caller })
     }
 }
 
 impl Grant {
-    /// The caller, on a route that needs one.
+    /// The user, on a route that needs one.
     ///
     /// # Errors
     /// 401 on a route that does not and got none.
-    pub fn caller(&self) -> Result<&Caller, Reject> {
+    pub fn account(&self) -> Result<&Arc<Account>, Reject> {
         self.caller.as_ref().ok_or(NO_TOKEN)
+    }
+
+    /// Whose objects the caller may see: an administrator everybody's, anybody else their own.
+    ///
+    /// # Errors
+    /// As [`Grant::account`].
+    pub fn scope(&self) -> Result<Scope, Reject> {
+        self.account().map(|account| match account.role {
+            Role::Admin => Scope::All,
+            Role::User => Scope::Own(account.user_id),
+        })
+    }
+
+    /// The id of the user who acts, for the audit trail.
+    pub fn actor(&self) -> Option<Uuid> {
+        self.caller.as_ref().map(|account| account.user_id)
+    }
+}
+
+impl Scope {
+    /// Whether an object of this user lies in it.
+    pub fn has(self, user_id: Uuid) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Own(own) => user_id == own,
+        }
+    }
+
+    /// The one user it is about, if it is about one.
+    pub fn user(self) -> Option<Uuid> {
+        match self {
+            Scope::All => None,
+            Scope::Own(own) => Some(own),
+        }
     }
 }
 
@@ -68,22 +136,37 @@ impl Grant {
 mod tests {
     use super::*;
 
+    fn account(role: Role) -> Option<Arc<Account>> {
+        Some(Arc::new(Account::for_test(Uuid::nil(), Uuid::nil(), role)))
+    }
+
     #[test]
     fn each_need_admits_exactly_whom_it_names() {
-        let caller =
-            |role| Some(Caller { user_id: Uuid::nil(), username: "ann".into(), role, session_id: Uuid::nil() });
-        let (user, admin) = (caller(Role::User), caller(Role::Admin));
-        for (need, caller, is_loopback, expected) in [
-            (Need::Public, None, false, Ok(())),
-            (Need::User, None, true, Err(NO_TOKEN)),
-            (Need::User, user.clone(), false, Ok(())),
-            (Need::User, admin.clone(), false, Ok(())),
-            (Need::AdminOrLoopback, None, false, Err(NO_TOKEN)),
-            (Need::AdminOrLoopback, None, true, Ok(())),
-            (Need::AdminOrLoopback, user, false, Err(Reject::Forbidden)),
-            (Need::AdminOrLoopback, admin, false, Ok(())),
+        use Need::*;
+        let callers = [None, account(Role::User), account(Role::Admin)];
+        for (need, is_loopback, expected) in [
+            (Public, false, [200, 200, 200]),
+            (User, false, [401, 200, 200]),
+            (User, true, [401, 200, 200]),
+            (Admin, false, [401, 403, 200]),
+            (Admin, true, [401, 403, 200]),
+            (AdminOrLoopback, false, [401, 403, 200]),
+            (AdminOrLoopback, true, [200, 200, 200]),
         ] {
-            assert_eq!(need.judge(caller.clone(), is_loopback).map(|_| ()), expected, "{need:?} {caller:?}");
+            for (caller, expected) in callers.iter().zip(expected) {
+                let status = need.judge(caller.clone(), is_loopback).map_or_else(|reject| reject.status(), |_| 200);
+                assert_eq!(status, expected, "{need:?} {caller:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_user_sees_their_own_and_an_administrator_everybodys() {
+        let scope = |role| Need::User.judge(account(role), false).unwrap().scope().unwrap();
+        let (own, other) = (Uuid::nil(), Uuid::from_u128(1));
+        assert_eq!([own, other].map(|id| scope(Role::User).has(id)), [true, false]);
+        assert_eq!([own, other].map(|id| scope(Role::Admin).has(id)), [true, true]);
+        let nobody = Need::Public.judge(None, false).unwrap();
+        assert_eq!(nobody.scope(), Err(NO_TOKEN));
     }
 }

@@ -12,7 +12,7 @@ pub mod token;
 
 use crate::http::reject::{Challenge, Credential, Reject};
 
-pub use grant::{Caller, Grant, Need};
+pub use grant::{Account, Grant, Need};
 pub use keys::Keys;
 pub use password::Hasher;
 

@@ -35,11 +35,16 @@ pub struct Hasher {
     queue: mpsc::Sender<Job>,
 }
 
-struct Job {
-    password: String,
-    /// The hash to compare with, or `None` for "some user that does not exist".
-    known: Option<HashText>,
-    answer: oneshot::Sender<bool>,
+enum Job {
+    /// Is it this one?
+    Verify {
+        password: String,
+        /// The hash to compare with, or `None` for "some user that does not exist".
+        known: Option<HashText>,
+        answer: oneshot::Sender<bool>,
+    },
+    /// A new one.
+    Hash { password: String, answer: oneshot::Sender<Result<HashText, HashError>> },
 }
 
 impl Hasher {
@@ -52,9 +57,16 @@ impl Hasher {
         let (queue, mut jobs) = mpsc::channel::<Job>(limits::HASH_QUEUE_MAX);
         thread::Builder::new().name("hasher".into()).spawn(move || {
             while let Some(job) = jobs.blocking_recv() {
-                let matches = verify(&job.password, job.known.as_deref().unwrap_or(&nobody));
                 // Nobody waits any more when the client has gone.
-                let _ = job.answer.send(matches && job.known.is_some());
+                match job {
+                    Job::Verify { answer, .. } if answer.is_closed() => {}
+                    Job::Hash { answer, .. } if answer.is_closed() => {}
+                    Job::Verify { password, known, answer } => {
+                        let matches = verify(&password, known.as_deref().unwrap_or(&nobody));
+                        let _ = answer.send(matches && known.is_some());
+                    }
+                    Job::Hash { password, answer } => _ = answer.send(hash(&password)),
+                }
             }
         })?;
         Ok(Hasher { queue })
@@ -66,11 +78,25 @@ impl Hasher {
     /// [`HashError::Busy`] when the queue is full, [`HashError::Failed`] when the thread is gone.
     pub async fn verify(&self, password: String, known: Option<HashText>) -> Result<bool, HashError> {
         let (answer, wait) = oneshot::channel();
-        self.queue.try_send(Job { password, known, answer }).map_err(|error| match error {
+        self.send(Job::Verify { password, known, answer })?;
+        wait.await.map_err(|_| HashError::Failed)
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`HashError::Length`] for one that cannot be, and what [`Hasher::verify`] says.
+    pub async fn hash(&self, password: String) -> Result<HashText, HashError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Job::Hash { password, answer })?;
+        wait.await.map_err(|_| HashError::Failed)?
+    }
+
+    fn send(&self, job: Job) -> Result<(), HashError> {
+        self.queue.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => HashError::Busy,
             mpsc::error::TrySendError::Closed(_) => HashError::Failed,
-        })?;
-        wait.await.map_err(|_| HashError::Failed)
+        })
     }
 }
 

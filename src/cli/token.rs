@@ -13,6 +13,7 @@ use crate::cli::{print, state};
 use crate::config::{self, Config};
 use crate::daemon::{self, block_on};
 use crate::limits;
+use crate::store::{Audit, AuditAction};
 
 #[derive(Args)]
 pub(super) struct TokenVerb {
@@ -38,8 +39,8 @@ pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: &Config)
     if !user.is_active {
         bail!("the user '{name}' is disabled");
     }
-    let new = api::auth::new_session(&user, None, now, expires);
-    let session = block_on(store.session_add(new, now))?;
+    let new = api::auth::new_session(&user, None, now, expires, None);
+    let session = block_on(store.session_add(new, Audit::by_machine(AuditAction::TokenMade, user.id), now))?;
     let token = signer.sign(&api::auth::claims(&session, &user, now))?;
     if json {
         let view = json!({"token": token, "expiresAt": session.expires_at, "sessionId": session.id});

@@ -11,7 +11,7 @@ use crate::auth::password;
 use crate::cli::{print, state};
 use crate::config::Config;
 use crate::daemon::block_on;
-use crate::store::{NewUser, Role, User};
+use crate::store::{Audit, AuditAction, NewUser, Role, User};
 
 #[derive(Subcommand)]
 pub(super) enum UserVerb {
@@ -55,7 +55,8 @@ pub(super) fn run(verb: UserVerb, config: &Config) -> anyhow::Result<()> {
                 RoleArgument::Admin => Role::Admin,
             };
             let new = NewUser { id: Uuid::new_v4(), username: name, email, role, password_hash };
-            let user = block_on(state::open(config)?.user_add(new, state::now()))?;
+            let audit = Audit::by_machine(AuditAction::UserAdded, new.id);
+            let user = block_on(state::open(config)?.user_add(new, audit, state::now()))?;
             print(&match json {
                 true => format!("{:#}\n", json!(user)),
                 false => format!("added {} {}\n", word(user.role), user.username),

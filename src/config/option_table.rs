@@ -172,15 +172,14 @@ pub(super) const OPTIONS: &[Row] = &[
         "sessions.max_per_user",
         integer(1, 65536),
         "3",
-        "Sessions of one user. Accepted now; takes effect when a further login signs out the idlest session.",
+        "Sessions of one user. A further login signs out the one that was idle for longest and is not playing.",
     )
     .unit("sessions"),
     row(
         "sessions.timeout",
         duration(SECOND, YEAR),
         r#""30m""#,
-        "A session that was idle for so long leaves the memory; its token wakes it. Accepted now; takes effect when \
-         sessions rest.",
+        "A session that was idle for so long leaves the memory; its token wakes it.",
     )
     .variable("SESSION_TIMEOUT", Form::Value),
     row(

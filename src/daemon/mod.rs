@@ -3,6 +3,7 @@
 //! [`run`] can be recited: each line needs what the lines above it made. The main thread waits for signals; everything
 //! that serves runs on the shards. Listening comes before scanning, so a big library delays no one.
 
+mod keeper;
 mod signals;
 
 use std::net::TcpListener;
@@ -30,6 +31,7 @@ use crate::store::{Store, Timestamp};
 use crate::sys::engine::Engine;
 use crate::sys::process::{self, FileLock};
 use crate::sys::{Fault, socket};
+use keeper::Keeper;
 use signals::Either;
 
 /// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
@@ -71,6 +73,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let (phase, phases) = watch::channel(Phase::Serving);
     let (shards, mut failures) = start_shards(&state, listeners, &phases)?;
     start_scan(&state)?;
+    let keeper = Keeper::start(&state)?;
 
     let failure = match signals.wait(failures.recv()) {
         Either::Signal(name) => {
@@ -88,6 +91,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let is_drained = signals.wait_while(drain_timeout, || !shards.iter().all(JoinHandle::is_finished));
     let _ = phase.send(Phase::Ended);
     join(shards);
+    keeper.end();
     store.close();
     tracing::info!(drained = is_drained, "stopped");
     failure.map_or(Ok(()), Err)

@@ -65,6 +65,14 @@ pub enum Reject {
     BadLogin,
     #[error("You are not allowed to do this; ask an administrator.")]
     Forbidden,
+    #[error(
+        "A page of another site must not change anything here; open a page of this server, or send a token instead."
+    )]
+    ForeignOrigin,
+    #[error("All of your sessions are playing; stop one or sign out of it first.")]
+    SessionsPlaying,
+    #[error("The current password is wrong; nothing was changed.")]
+    WrongPassword,
 
     // What is asked for.
     #[error("There is nothing at this address.")]
@@ -75,6 +83,8 @@ pub enum Reject {
     RangeNotSatisfiable { size: u64 },
     #[error("The file is not the one named by If-Match or If-Unmodified-Since; ask for it anew.")]
     PreconditionFailed,
+    #[error("This cannot be: {why}.")]
+    Conflict { why: &'static str },
     #[error("The parameter {name} is not accepted: {why}.")]
     ParameterInvalid { name: &'static str, why: &'static str },
 
@@ -203,6 +213,10 @@ impl Reject {
             Unauthorized { .. }
             | BadLogin
             | Forbidden
+            | ForeignOrigin
+            | WrongPassword
+            | SessionsPlaying
+            | Conflict { .. }
             | NotFound
             | MethodNotAllowed { .. }
             | RangeNotSatisfiable { .. }
@@ -266,7 +280,7 @@ impl Reject {
     fn retry_after_seconds(&self) -> Option<u32> {
         match self {
             Reject::Busy { retry_after_seconds } => Some(*retry_after_seconds),
-            _ if self.status() == 503 => Some(RETRY_AFTER_SECONDS),
+            _ if matches!(self.status(), 429 | 503) => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
     }
@@ -293,10 +307,13 @@ impl Reject {
             Reject::Unauthorized { credential: Credential::Invalid, .. } => (401, "credential_invalid"),
             Reject::BadLogin => (401, "bad_login"),
             Reject::Forbidden => (403, "forbidden"),
+            Reject::ForeignOrigin => (403, "foreign_origin"),
+            Reject::WrongPassword => (403, "wrong_password"),
             Reject::NotFound => (404, "not_found"),
             Reject::MethodNotAllowed { .. } => (405, "method_not_allowed"),
             Reject::HeadTimeout => (408, "head_timeout"),
             Reject::BodyTimeout => (408, "body_timeout"),
+            Reject::Conflict { .. } => (409, "conflict"),
             Reject::LengthRequired => (411, "length_required"),
             Reject::PreconditionFailed => (412, "precondition_failed"),
             Reject::BodyTooLarge => (413, "body_too_large"),
@@ -309,6 +326,7 @@ impl Reject {
             Reject::HeadTooLarge => (431, "head_too_large"),
             Reject::TooManyFields => (431, "too_many_fields"),
             Reject::Internal => (500, "internal"),
+            Reject::SessionsPlaying => (429, "sessions_playing"),
             Reject::EncodingUnknown => (501, "encoding_unknown"),
             Reject::MethodUnknown => (501, "method_unknown"),
             Reject::Busy { .. } => (503, "busy"),

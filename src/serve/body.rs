@@ -236,7 +236,8 @@ mod tests {
             let Ok(Parsed::Complete { request, head_length }) = parse(pending) else { panic!("{message}") };
             let mut incoming = Incoming::new(&request, &pending[head_length..]);
             let address = client.local_addr().unwrap().ip();
-            let peer = Peer { socket: &socket, address, patience: PATIENCE, seat: None };
+            let film_bytes = std::cell::Cell::new(0);
+            let peer = Peer { socket: &socket, address, patience: PATIENCE, film_bytes, seat: None };
             let json = incoming.json(&request, &peer).await;
             let status = |stop| match stop {
                 Stop::Refused(reject) => reject.status(),

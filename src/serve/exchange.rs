@@ -4,12 +4,13 @@
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::api::{self, Services};
 use crate::auth::carriers::{self, Carriers};
-use crate::auth::{Caller, Need};
+use crate::auth::{Account, Need};
 use crate::http::reject::Reject;
 use crate::http::request::{self, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
@@ -45,8 +46,8 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
     match inbox.parse() {
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &inbox.pending()[head_length..]);
-            let (request_id, user_id) = (OnceCell::new(), OnceCell::new());
-            let exchange = Exchange { shard, peer, request: &request, body, request_id, user_id, is_media: false };
+            let (request_id, account) = (OnceCell::new(), OnceCell::new());
+            let exchange = Exchange { shard, peer, request: &request, body, request_id, account, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -89,7 +90,7 @@ struct Exchange<'a> {
     /// Made when somebody asks for it: a film that plays needs none.
     request_id: OnceCell<Uuid>,
     /// Who is asking, once that is known.
-    user_id: OnceCell<Uuid>,
+    account: OnceCell<Arc<Account>>,
     /// Whether this is about a film.
     is_media: bool,
 }
@@ -104,7 +105,10 @@ impl Exchange<'_> {
         let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
         let finished = response.finish(Envelope { keep_alive, ..envelope });
-        match send(self.shard, self.peer, &finished.head, &finished.parts, turn).await {
+        let sent_before = self.peer.film_bytes.get();
+        let sent = send(self.shard, self.peer, &finished.head, &finished.parts, turn).await;
+        self.note_streamed(self.peer.film_bytes.get() - sent_before);
+        match sent {
             Ok(()) if finished.close => Next::Close,
             // The rest of a body nobody wanted, after the answer: who sends it slowly waits for nothing else.
             Ok(()) => {
@@ -134,25 +138,39 @@ impl Exchange<'_> {
         let is_loopback = peer.address.is_loopback() && !request.fields.is_forwarded;
         let grant = need.judge(caller, is_loopback)?; // 401, 403
 
-        let answer = match route {
+        let body = if route.wants_body() { self.json().await? } else { Vec::new() }; // 411, 413, 415, 408
+        let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
+        Ok(match route {
             Route::StreamPath(path) => self.film(Wanted::Path(path), now).await?,
             Route::StreamId(id) => self.film(Wanted::Id(id), now).await?,
             Route::Health(probe) => api::health::answer(services, probe).await,
             Route::Metrics => api::metrics::answer(services)?,
-            Route::Login => {
-                let body = self.json().await?; // 411, 413, 415, 408
-                let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
-                api::auth::login(services, &body, asking, now).await?
-            }
+            Route::Login => api::auth::login(services, &body, asking, now).await?,
+            Route::Logout => api::auth::logout(services, &grant, asking, now).await?,
+            Route::Refresh => api::auth::refresh(services, &grant, asking, now).await?,
             Route::Me => api::auth::me(services, &grant).await?,
+            Route::ChangeMe => api::users::change_own(services, &grant, &body, asking, now).await?,
+            Route::ChangePassword => api::users::change_password(services, &grant, &body, asking, now).await?,
+            Route::Preferences => api::users::preferences(services, &grant).await?,
+            Route::SetPreferences => api::users::set_preferences(services, &grant, &body, asking, now).await?,
+            Route::Users => api::users::list(services, &request.target).await?,
+            Route::AddUser => api::users::add(services, &grant, &body, asking, now).await?,
+            Route::User(id) => api::users::one(services, id).await?,
+            Route::ChangeUser(id) => api::users::change(services, &grant, id, &body, asking, now).await?,
+            Route::RemoveUser(id) => api::users::remove(services, &grant, id, asking, now).await?,
+            Route::Session => api::sessions::own(services, &grant, now).await?,
+            Route::Sessions => api::sessions::list(services, &grant, now).await?,
+            Route::EndSessions => api::sessions::end_all(services, &grant, asking, now).await?,
+            Route::SessionOf(id) => api::sessions::one(services, &grant, id, now).await?,
+            Route::EndSession(id) => api::sessions::end_one(services, &grant, id, asking, now).await?,
             Route::Videos => api::videos::list(services, &request.target)?,
             Route::Video(id) => api::videos::get(services, id)?,
+            Route::Audit => api::audit::list(services, &request.target).await?,
             Route::Options(allow) => {
                 let options = Response::empty(204).field("Allow", allow);
                 if self.is_media { services.cors.preflight(options, request.fields.origin) } else { options }
             }
-        };
-        Ok(answer)
+        })
     }
 
     /// The JSON body, unless the daemon drains before it has come.
@@ -179,16 +197,23 @@ impl Exchange<'_> {
 
     /// Who is asking, by a token that we signed and a session that lives. A route that needs nobody looks for nobody:
     /// a health check that sends somebody else's credentials is answered all the same.
-    async fn caller(&self, need: Need, carriers: Carriers, now: Timestamp) -> Result<Option<Caller>, Reject> {
+    async fn caller(&self, need: Need, carriers: Carriers, now: Timestamp) -> Result<Option<Arc<Account>>, Reject> {
         if need == Need::Public {
             return Ok(None);
         }
         let Some(token) = carriers::token(self.request, carriers)? else { return Ok(None) };
         let services = &self.shard.state.services;
         let claims = services.signer.verify(&token, now.seconds().unsigned_abs())?;
-        let caller = services.sessions.caller(&claims, now).await?;
-        let _ = self.user_id.set(caller.user_id);
-        Ok(Some(caller))
+        let account = services.sessions.account(&claims, now).await?;
+        let _ = self.account.set(Arc::clone(&account));
+        Ok(Some(account))
+    }
+
+    /// The caller's session was sent so many bytes of films.
+    fn note_streamed(&self, bytes: u64) {
+        if let Some(account) = self.account.get().filter(|_| bytes > 0) {
+            self.shard.state.services.sessions.streamed(account.session_id, bytes, self.shard.now());
+        }
     }
 
     fn request_id(&self) -> Uuid {
@@ -199,7 +224,7 @@ impl Exchange<'_> {
     fn cut(&self, ended: Ended, parts: &[Part<OpenVideo>]) -> Next {
         let counters = &self.shard.pump.counters;
         let request_id = self.request_id().to_string();
-        let user_id = self.user_id.get().map(Uuid::to_string);
+        let user_id = self.account.get().map(|account| account.user_id.to_string());
         let video_id = parts.iter().find_map(|part| match part {
             Part::Extent { file, .. } => Some(file.id.to_string()),
             Part::Bytes(_) => None,

@@ -4,6 +4,7 @@
 //! (`deadline`), and lets a paused player give way when somebody else needs its seat (`admission`). A connection is ended
 //! here, by its own shard, and by nobody else.
 
+use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -23,6 +24,8 @@ pub(super) struct Peer<'a> {
     pub address: IpAddr,
     /// How long it may take.
     pub patience: Patience,
+    /// Bytes of films that were handed to the connection since it began.
+    pub film_bytes: Cell<u64>,
     /// What it would give way with; none if it was not admitted.
     pub seat: Option<&'a Seat<'a>>,
 }

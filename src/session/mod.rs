@@ -1,26 +1,47 @@
 //! Who is signed in: a slab of fixed capacity over the rows of the store.
 //!
 //! A session is one login on one device. Its row is the truth and lives in the store; while it is in use it also has a
-//! slot here, so that a request is an index and a compare: no lock that two people can meet on, no database. A slot is
-//! found from the session's id; a miss looks through the slab, which is small, and then reads the row, which wakes the
-//! session (spec/API.md, "Sessions"). A full slab lets go of the idlest one: its row stays, and its token wakes it.
+//! slot here, so that a request is an index and a compare: no lock that two people can meet on, no database.
+//!
+//! ```text
+//!            login, or its token comes                    logout, DELETE, password, role, disabled
+//!   (a row) ──────────────────────────► in use ─────────────────────────────► revoked, for good
+//!      ▲                                  │
+//!      └── resting (30 min idle), evicted (a full slab lets go of the idlest)
+//! ```
+//!
+//! Whatever ends a session is durable before it is answered. What a session did is written behind, within a second, by
+//! [`Table::written_behind`] (spec/API.md, "Sessions"). A session that is being answered, be it with a film of three hours,
+//! is neither put to rest nor signed out by a further login.
 
 mod slab;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::auth::BAD_TOKEN;
-use crate::auth::grant::Caller;
+use crate::auth::grant::Account;
 use crate::auth::token::Claims;
 use crate::http::reject::Reject;
 use crate::session::slab::{Live, Slab};
-use crate::store::{Fault, Session, Store, Timestamp, User};
+use crate::store::{Fault, Held, Session, Store, Timestamp, Touched, User};
 
 /// The sessions in use.
 #[derive(Debug)]
 pub struct Table {
     slab: Slab,
     store: Store,
+}
+
+/// What memory knows better than a session's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// When it last did something.
+    pub last_activity: Timestamp,
+    /// Bytes of films it was sent.
+    pub bytes_streamed: u64,
 }
 
 impl Table {
@@ -34,9 +55,8 @@ impl Table {
     /// # Errors
     /// When the store cannot be read.
     pub async fn restore(&self, now: Timestamp) -> Result<usize, Fault> {
-        let rows = self.store.sessions_live(now, self.slab.capacity()).await?;
+        let rows = self.store.sessions_live(None, now, self.slab.capacity()).await?;
         let count = rows.len();
-        // Newest first: the last one entered is the idlest, so none pushes out a newer one.
         for (session, user) in rows {
             self.slab.enter(live(&session, &user), now);
         }
@@ -48,32 +68,121 @@ impl Table {
         self.slab.enter(live(session, user), now);
     }
 
-    /// The caller behind a verified token, if its session lives at `now`.
+    /// Whom a verified token acts for, if its session lives at `now`.
     ///
     /// # Errors
     /// 401 when the session was revoked, has expired, was refreshed since, or belongs to somebody else or to a user
     /// who is disabled; 503 when the row could not be read.
-    pub async fn caller(&self, claims: &Claims, now: Timestamp) -> Result<Caller, Reject> {
-        if let Some(live) = self.slab.find(claims.session_id.id, now) {
-            return judge(&live, claims, now);
-        }
-        let row = self.store.session(claims.session_id.id).await.map_err(Fault::into_reject)?;
-        let Some((session, user)) = row.filter(|(session, user)| session.revoked_at.is_none() && user.is_active) else {
+    pub async fn account(&self, claims: &Claims, now: Timestamp) -> Result<Arc<Account>, Reject> {
+        let live = self.live(claims.session_id.id, now).await?;
+        if live.account.generation != claims.session_id.generation {
             return Err(BAD_TOKEN);
-        };
-        let live = live(&session, &user);
-        let caller = judge(&live, claims, now)?;
-        self.slab.enter(live, now);
-        Ok(caller)
+        }
+        judge(&live, claims.sub, now)
+    }
+
+    /// The session of this id: from its slot, or woken from its row.
+    async fn live(&self, id: Uuid, now: Timestamp) -> Result<Arc<Live>, Reject> {
+        if let Some(live) = self.slab.find(id, now) {
+            return Ok(live);
+        }
+        loop {
+            let ended = self.slab.ended();
+            let row = self.store.session(id).await.map_err(Fault::into_reject)?;
+            let lives = |(session, user): &(Session, User)| {
+                session.revoked_at.is_none() && session.expires_at > now && user.is_active
+            };
+            let Some((session, user)) = row.filter(lives) else { return Err(BAD_TOKEN) };
+            let live = live(&session, &user);
+            live.touch(now);
+            // Or somebody's session was ended between the look at the row and now: it may have been this one.
+            if self.slab.enter_unless_ended(Arc::clone(&live), ended, now) {
+                return Ok(live);
+            }
+        }
+    }
+
+    /// Its token was refreshed: the store has the new generation, and the older tokens are dead from now on.
+    pub fn refreshed(&self, session: &Session) {
+        self.slab.replace(session.id, |live| live.refreshed(session.generation, session.expires_at));
+    }
+
+    /// These sessions are ended for good, as the store knows already.
+    pub fn ended(&self, ids: &[Uuid]) {
+        self.slab.end(|live| ids.contains(&live.account.session_id));
+    }
+
+    /// The sessions of this user are to be looked up anew: the name or the preferences have changed.
+    pub fn changed(&self, user_id: Uuid) {
+        self.slab.end(|live| live.account.user_id == user_id);
+    }
+
+    /// What memory knows of a session, if it is in use.
+    pub fn activity(&self, id: Uuid) -> Option<Activity> {
+        let live = self.slab.look(id)?;
+        Some(Activity { last_activity: live.last_activity(), bytes_streamed: live.bytes_streamed() })
+    }
+
+    /// A session was sent so many bytes of films.
+    pub fn streamed(&self, id: Uuid, bytes: u64, now: Timestamp) {
+        if let Some(live) = self.slab.look(id) {
+            live.streamed(bytes, now);
+        }
+    }
+
+    /// What memory knows better than the rows of a user's sessions: for the choice of the one that a login signs out.
+    pub fn held(&self, user_id: Uuid) -> Vec<Held> {
+        let of_user = self.slab.all().filter(|live| live.account.user_id == user_id);
+        of_user
+            .map(|live| Held {
+                id: live.account.session_id,
+                last_activity: live.last_activity(),
+                is_playing: live.is_busy(),
+            })
+            .collect()
+    }
+
+    /// How many sessions are in use.
+    pub fn count(&self) -> usize {
+        self.slab.all().count()
+    }
+
+    /// Puts to rest the sessions that have done nothing for `timeout`. Their tokens wake them.
+    pub fn put_to_rest(&self, now: Timestamp, timeout: Duration) -> Vec<Touched> {
+        let is_idle = |live: &Live| !live.is_busy() && live.last_activity().plus(timeout) <= now;
+        let rested = self.slab.rest(|live| live.expires_at <= now || is_idle(live));
+        rested.iter().filter_map(|live| touched(live)).collect()
+    }
+
+    /// Writes what the sessions did since the last time, and what `rested` did before they were put to rest.
+    ///
+    /// # Errors
+    /// When the store failed; what could not be written is tried again the next time.
+    pub async fn written_behind(&self, rested: Vec<Touched>) -> Result<usize, Fault> {
+        let live: Vec<_> = self.slab.all().collect();
+        let touched: Vec<_> = rested.into_iter().chain(live.iter().filter_map(|live| touched(live))).collect();
+        let count = touched.len();
+        if count > 0 {
+            self.store.sessions_touched(touched).await.inspect_err(|_| {
+                live.iter().for_each(|live| live.forget_written());
+            })?;
+        }
+        Ok(count)
     }
 }
 
 fn live(session: &Session, user: &User) -> Arc<Live> {
-    let caller = Caller { user_id: user.id, username: user.username.clone(), role: user.role, session_id: session.id };
-    Arc::new(Live::new(caller, session.generation, session.expires_at, session.last_activity))
+    let account = Account::new(session, user);
+    let (expires_at, last_activity) = (session.expires_at, session.last_activity);
+    Arc::new(Live::new(Arc::new(account), expires_at, last_activity, session.bytes_streamed))
 }
 
-fn judge(live: &Live, claims: &Claims, now: Timestamp) -> Result<Caller, Reject> {
-    let is_theirs = live.caller.user_id == claims.sub && live.generation == claims.session_id.generation;
-    (is_theirs && now < live.expires_at).then(|| live.caller.clone()).ok_or(BAD_TOKEN)
+fn touched(live: &Live) -> Option<Touched> {
+    let (last_activity, bytes_streamed) = live.unwritten()?;
+    Some(Touched { id: live.account.session_id, last_activity, bytes_streamed })
+}
+
+fn judge(live: &Live, user_id: Uuid, now: Timestamp) -> Result<Arc<Account>, Reject> {
+    let is_theirs = live.account.user_id == user_id && now < live.expires_at;
+    is_theirs.then(|| Arc::clone(&live.account)).ok_or(BAD_TOKEN)
 }

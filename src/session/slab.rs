@@ -1,53 +1,111 @@
 //! The slots: a fixed number, each swapped whole, so that readers take no lock and never see half a session.
 //!
-//! Readers load one slot (arc-swap); only [`Slab::enter`] takes a lock, which two logins may meet on and no stream can.
-//! The first bytes of a session's id hint at its slot, because they are random.
+//! ```text
+//!   marks   │ 7f3a… │ 0000… │ c912… │ …   eight bytes of each id, side by side: a look passes over 64 in one breath
+//!   slots   │ Live  │   –   │ Live  │ …   swapped whole (arc-swap)
+//! ```
+//!
+//! The first bytes of a session's id hint at its slot, because they are random. Readers compare marks and load one slot;
+//! only [`Slab::enter`] and [`Slab::remove`] take a lock, which two logins may meet on and no stream can.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use uuid::Uuid;
 
-use crate::auth::grant::Caller;
+use crate::auth::grant::Account;
 use crate::store::Timestamp;
 
 /// A session in use.
 #[derive(Debug)]
 pub(super) struct Live {
     /// Whom its requests act for.
-    pub caller: Caller,
-    /// The generation of the one token that lives.
-    pub generation: u32,
+    pub account: Arc<Account>,
     /// When it ends.
     pub expires_at: Timestamp,
     last_activity: AtomicI64,
+    bytes_streamed: AtomicU64,
+    /// What of these two the store knows.
+    written: (AtomicI64, AtomicU64),
 }
 
 impl Live {
-    pub fn new(caller: Caller, generation: u32, expires_at: Timestamp, last_activity: Timestamp) -> Live {
-        Live { caller, generation, expires_at, last_activity: AtomicI64::new(last_activity.microseconds()) }
+    pub fn new(account: Arc<Account>, expires_at: Timestamp, last_activity: Timestamp, bytes_streamed: u64) -> Live {
+        let last_activity = last_activity.microseconds();
+        Live {
+            account,
+            expires_at,
+            last_activity: AtomicI64::new(last_activity),
+            bytes_streamed: AtomicU64::new(bytes_streamed),
+            written: (AtomicI64::new(last_activity), AtomicU64::new(bytes_streamed)),
+        }
     }
 
-    fn touch(&self, now: Timestamp) {
+    /// The same session with a newer token.
+    pub fn refreshed(&self, generation: u32, expires_at: Timestamp) -> Live {
+        let account = Account { generation, ..Account::clone(&self.account) };
+        Live::new(Arc::new(account), expires_at, self.last_activity(), self.bytes_streamed())
+    }
+
+    pub fn last_activity(&self) -> Timestamp {
+        Timestamp::from_microseconds(self.last_activity.load(Ordering::Relaxed))
+    }
+
+    pub fn bytes_streamed(&self) -> u64 {
+        self.bytes_streamed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request of it is being answered right now, be it a film of three hours: who answers holds the account.
+    pub fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.account) > 1
+    }
+
+    /// It did something.
+    pub fn touch(&self, now: Timestamp) {
         // A second's precision suffices, and spares the line of memory that the other shards are reading.
         if now.microseconds() - self.last_activity.load(Ordering::Relaxed) > 1_000_000 {
-            self.last_activity.store(now.microseconds(), Ordering::Relaxed);
+            self.last_activity.fetch_max(now.microseconds(), Ordering::Relaxed);
         }
+    }
+
+    /// It was sent so many bytes of films.
+    pub fn streamed(&self, bytes: u64, now: Timestamp) {
+        self.bytes_streamed.fetch_add(bytes, Ordering::Relaxed);
+        self.touch(now);
+    }
+
+    /// Its activity, if the store does not know it yet. The caller writes it.
+    pub fn unwritten(&self) -> Option<(Timestamp, u64)> {
+        let (last_activity, bytes) = (self.last_activity(), self.bytes_streamed());
+        let was_active = self.written.0.swap(last_activity.microseconds(), Ordering::Relaxed);
+        let was_bytes = self.written.1.swap(bytes, Ordering::Relaxed);
+        (was_active != last_activity.microseconds() || was_bytes != bytes).then_some((last_activity, bytes))
+    }
+
+    /// What was to be written was not: it is unwritten again.
+    pub fn forget_written(&self) {
+        self.written.0.store(i64::MIN, Ordering::Relaxed);
     }
 }
 
 /// A fixed number of slots for sessions.
 #[derive(Debug)]
 pub(super) struct Slab {
+    marks: Box<[AtomicU64]>,
     slots: Box<[ArcSwapOption<Live>]>,
-    entering: Mutex<()>,
+    /// How often a session was ended, or anything else that makes a row read before worth nothing.
+    ended: Mutex<u64>,
 }
 
 impl Slab {
     pub fn new(capacity: usize) -> Slab {
-        let slots = (0..capacity.max(1)).map(|_| ArcSwapOption::empty()).collect();
-        Slab { slots, entering: Mutex::new(()) }
+        let capacity = capacity.max(1);
+        Slab {
+            marks: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
+            slots: (0..capacity).map(|_| ArcSwapOption::empty()).collect(),
+            ended: Mutex::new(0),
+        }
     }
 
     pub fn capacity(&self) -> usize {
@@ -56,95 +114,118 @@ impl Slab {
 
     /// The session of this id, touched, if it has a slot.
     pub fn find(&self, id: Uuid, now: Timestamp) -> Option<Arc<Live>> {
-        let found = self.beginning_at_hint(id).find_map(|slot| {
-            let live = slot.load();
-            live.as_ref().filter(|live| live.caller.session_id == id).map(Arc::clone)
-        })?;
+        let found = self.look(id)?;
         found.touch(now);
         Some(found)
     }
 
-    /// Gives `live` the slot it has, else a free one, else that of an expired session, else the idlest one's.
+    /// The session of this id, if it has a slot.
+    pub fn look(&self, id: Uuid) -> Option<Arc<Live>> {
+        let mark = mark(id);
+        let hint = self.hint(id);
+        let load = |index: usize| {
+            let is_marked = self.marks[index].load(Ordering::Acquire) == mark;
+            is_marked.then(|| self.slots[index].load_full()).flatten().filter(|live| live.account.session_id == id)
+        };
+        (hint..self.slots.len()).chain(0..hint).find_map(load)
+    }
+
+    /// All sessions that have a slot.
+    pub fn all(&self) -> impl Iterator<Item = Arc<Live>> {
+        self.slots.iter().filter_map(ArcSwapOption::load_full)
+    }
+
+    /// How often a session was ended so far: see [`Slab::enter_unless_ended`].
+    pub fn ended(&self) -> u64 {
+        *self.lock()
+    }
+
+    /// Gives `live` a slot, unless a session was ended since `ended` was read: what the row said before may be void then.
+    /// Whether it did.
+    pub fn enter_unless_ended(&self, live: Arc<Live>, ended: u64, now: Timestamp) -> bool {
+        let guard = self.lock();
+        if *guard == ended {
+            self.put(live, now);
+        }
+        *guard == ended
+    }
+
+    /// Gives `live` the slot it has, else a free one, else that of an expired session, else the idlest one's,
+    /// and only at last one's that is being answered.
     pub fn enter(&self, live: Arc<Live>, now: Timestamp) {
-        // Poisoned only by a panic between two swaps, each of which is whole.
-        let _entering = self.entering.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = live.caller.session_id;
-        let best = self.beginning_at_hint(id).min_by_key(|slot| match slot.load().as_ref() {
-            Some(held) if held.caller.session_id == id => (0, 0),
+        let _guard = self.lock();
+        self.put(live, now);
+    }
+
+    fn put(&self, live: Arc<Live>, now: Timestamp) {
+        let id = live.account.session_id;
+        let hint = self.hint(id);
+        let rank = |index: usize| match self.slots[index].load().as_ref() {
+            Some(held) if held.account.session_id == id => (0, 0),
             None => (1, 0),
             Some(held) if held.expires_at <= now => (2, 0),
+            Some(held) if held.is_busy() => (4, held.last_activity.load(Ordering::Relaxed)),
             Some(held) => (3, held.last_activity.load(Ordering::Relaxed)),
-        });
-        if let Some(slot) = best {
-            slot.store(Some(live));
+        };
+        if let Some(index) = (hint..self.slots.len()).chain(0..hint).min_by_key(|index| rank(*index)) {
+            self.slots[index].store(Some(live));
+            self.marks[index].store(mark(id), Ordering::Release);
         }
     }
 
-    /// All slots, beginning with the one the id hints at.
-    fn beginning_at_hint(&self, id: Uuid) -> impl Iterator<Item = &ArcSwapOption<Live>> {
-        let bytes = id.as_bytes();
-        let hint = usize::from(u16::from_be_bytes([bytes[0], bytes[1]])) % self.slots.len();
-        let (before, after) = self.slots.split_at(hint);
-        after.iter().chain(before)
+    /// Puts what `newer` makes of a session in its place, if it has a slot. Whoever has read its row before finds that the
+    /// row is worth nothing.
+    pub fn replace(&self, id: Uuid, newer: impl FnOnce(&Live) -> Live) {
+        let mut ended = self.lock();
+        *ended += 1;
+        let mut slots = self.slots.iter();
+        let held = slots.find_map(|slot| Some((slot, slot.load_full().filter(|live| live.account.session_id == id)?)));
+        if let Some((slot, live)) = held {
+            slot.store(Some(Arc::new(newer(&live))));
+        }
     }
+
+    /// Frees the slots of the sessions that `is_over` names. Their rows are not this room's concern.
+    pub fn rest(&self, is_over: impl Fn(&Live) -> bool) -> Vec<Arc<Live>> {
+        let _guard = self.lock();
+        self.take(is_over)
+    }
+
+    /// Frees the slots of the sessions that `is_ended` names, which are ended for good: whoever has read the row of one
+    /// before finds that it is worth nothing.
+    pub fn end(&self, is_ended: impl Fn(&Live) -> bool) -> Vec<Arc<Live>> {
+        let mut ended = self.lock();
+        *ended += 1;
+        self.take(is_ended)
+    }
+
+    fn take(&self, is_taken: impl Fn(&Live) -> bool) -> Vec<Arc<Live>> {
+        let mut taken = Vec::new();
+        for (mark, slot) in self.marks.iter().zip(&self.slots) {
+            if slot.load().as_ref().is_some_and(|live| is_taken(live)) {
+                mark.store(0, Ordering::Release);
+                taken.extend(slot.swap(None));
+            }
+        }
+        taken
+    }
+
+    /// Poisoned only by a panic between two swaps, each of which is whole.
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hint(&self, id: Uuid) -> usize {
+        let bytes = id.as_bytes();
+        usize::from(u16::from_be_bytes([bytes[0], bytes[1]])) % self.slots.len()
+    }
+}
+
+/// Eight bytes of an id. Two ids may share them: who finds a mark compares the ids.
+fn mark(id: Uuid) -> u64 {
+    id.as_u64_pair().1
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Role;
-
-    fn live(id: u128, last_activity: i64, expires_at: i64) -> Arc<Live> {
-        let caller = Caller {
-            user_id: Uuid::from_u128(9),
-            username: "ann".into(),
-            role: Role::User,
-            session_id: Uuid::from_u128(id),
-        };
-        Arc::new(Live::new(
-            caller,
-            0,
-            Timestamp::from_microseconds(expires_at),
-            Timestamp::from_microseconds(last_activity),
-        ))
-    }
-
-    fn count(slab: &Slab) -> usize {
-        slab.slots.iter().filter(|slot| slot.load().is_some()).count()
-    }
-
-    fn holds(slab: &Slab, id: u128) -> bool {
-        slab.find(Uuid::from_u128(id), Timestamp::from_microseconds(0)).is_some()
-    }
-
-    #[test]
-    fn every_session_is_found_whatever_slot_its_id_hints_at() {
-        let slab = Slab::new(64);
-        let ids: Vec<u128> = (0..64).map(|index| index << 112 | index).collect();
-        ids.iter().for_each(|id| slab.enter(live(*id, 0, i64::MAX), Timestamp::from_microseconds(0)));
-        assert!(ids.iter().all(|id| holds(&slab, *id)));
-        assert_eq!(count(&slab), 64);
-        assert!(!holds(&slab, 77));
-    }
-
-    #[test]
-    fn a_full_slab_lets_go_of_an_expired_session_first_and_then_of_the_idlest() {
-        let slab = Slab::new(3);
-        slab.enter(live(1, 10, i64::MAX), Timestamp::from_microseconds(0));
-        slab.enter(live(2, 5, i64::MAX), Timestamp::from_microseconds(0));
-        slab.enter(live(3, 30, 100), Timestamp::from_microseconds(0));
-        slab.enter(live(4, 40, i64::MAX), Timestamp::from_microseconds(200));
-        assert!(!holds(&slab, 3), "3 had expired");
-        slab.enter(live(5, 50, i64::MAX), Timestamp::from_microseconds(200));
-        assert!(!holds(&slab, 2), "2 was the idlest");
-        assert!(holds(&slab, 1) && holds(&slab, 4) && holds(&slab, 5));
-    }
-
-    #[test]
-    fn entering_a_session_again_replaces_it_in_its_slot() {
-        let slab = Slab::new(2);
-        slab.enter(live(1, 10, i64::MAX), Timestamp::from_microseconds(0));
-        slab.enter(live(1, 20, i64::MAX), Timestamp::from_microseconds(0));
-        assert_eq!(count(&slab), 1);
-    }
-}
+#[path = "slab/tests.rs"]
+mod tests;

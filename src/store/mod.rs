@@ -11,10 +11,11 @@
 //! ```
 //!
 //! Reading order: `writer` is the heart, `connection` how a file becomes a database we trust, then one file an
-//! aggregate: `users`, `sessions`, `videos`. Invariants: a full queue refuses and never waits; a job that fails
+//! aggregate: `users`, `sessions`, `videos`, `audit`. Invariants: a full queue refuses and never waits; a job that fails
 //! or panics undoes itself alone; a commit that fails undoes, and fails, its whole group; time comes from the caller.
 
 mod answer;
+mod audit;
 mod columns;
 mod connection;
 mod fault;
@@ -31,10 +32,11 @@ mod writer;
 mod tests;
 
 pub use crate::metrics::StoreCounts as Counts;
+pub use audit::{Audit, AuditAction, AuditRow};
 pub use fault::Fault;
-pub use sessions::{NewSession, Session};
+pub use sessions::{Held, Login, NewSession, Room, Session, Touched};
 pub use timestamp::Timestamp;
-pub use users::{AddUserError, Device, NewUser, PasswordHash, Preferences, Quality, Role, User};
+pub use users::{Changed, Device, NewUser, PasswordHash, Preferences, Quality, Role, User, UserChange, UserError};
 pub use videos::FoundVideo;
 
 use std::path::Path;

@@ -1,9 +1,12 @@
 //! The promises of the store: an answer means durable, a failure stays where it happened, a bad file is refused.
 //!
-//! `tests/files.rs` is about the file before the first request, `tests/aggregates.rs` about users, sessions, videos.
+//! `tests/files.rs` is about the file before the first request, `tests/aggregates.rs` about users and videos,
+//! `tests/accounts.rs` about changes of accounts, `tests/sessions.rs` about sign-ins.
 
+mod accounts;
 mod aggregates;
 mod files;
+mod sessions;
 
 use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
@@ -67,6 +70,11 @@ fn begin<F: Future + 'static>(store: Store, ask: impl FnOnce(Store) -> F) -> Ask
 /// An answer that is on its way.
 type Asked<T> = Pin<Box<dyn Future<Output = T>>>;
 
+/// What the trail is told where a test is about something else.
+fn noted() -> Audit {
+    Audit::by_machine(AuditAction::UserAdded, Uuid::nil())
+}
+
 fn new_user(name: &str) -> NewUser {
     NewUser {
         id: Uuid::new_v4(),
@@ -85,9 +93,9 @@ async fn names(store: &Store) -> Vec<String> {
     store.users().await.unwrap().into_iter().map(|user| user.username).collect()
 }
 
-fn begin_user(store: &Store, name: &str) -> Asked<Result<User, AddUserError>> {
+fn begin_user(store: &Store, name: &str) -> Asked<Result<User, UserError>> {
     let user = new_user(name);
-    begin(store.clone(), move |store| async move { store.user_add(user, at(1)).await })
+    begin(store.clone(), move |store| async move { store.user_add(user, noted(), at(1)).await })
 }
 
 #[tokio::test]
@@ -161,7 +169,7 @@ async fn a_name_taken_inside_a_group_fails_alone() {
         answers.push(user.await);
     }
     assert!(answers[0].is_ok() && answers[2].is_ok());
-    assert!(matches!(&answers[1], Err(AddUserError::NameTaken(name)) if name == "ANN"), "{:?}", answers[1]);
+    assert!(matches!(&answers[1], Err(UserError::NameTaken(name)) if name == "ANN"), "{:?}", answers[1]);
     assert_eq!(names(&place.store).await, ["ann", "bob"]);
 }
 
@@ -201,7 +209,7 @@ async fn a_job_that_fails_halfway_undoes_itself_and_nothing_else() {
     assert!(matches!(panicking.await, Err(Fault::Other { reason, .. }) if reason.contains("on purpose")));
     bob.await.unwrap();
     assert_eq!(names(&place.store).await, ["ann", "bob"]);
-    place.store.user_add(new_user("carl"), at(1)).await.unwrap();
+    place.store.user_add(new_user("carl"), noted(), at(1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -233,10 +241,10 @@ async fn a_commit_that_fails_fails_its_whole_group_and_only_it() {
     });
     release.send(()).unwrap();
     holding.await.unwrap();
-    assert!(matches!(ann.await, Err(AddUserError::Fault(Fault::Other { .. }))));
+    assert!(matches!(ann.await, Err(UserError::Fault(Fault::Other { .. }))));
     assert!(matches!(dangling.await, Err(Fault::Other { .. })));
     assert_eq!(names(&place.store).await, Vec::<String>::new());
-    place.store.user_add(new_user("bob"), at(1)).await.unwrap();
+    place.store.user_add(new_user("bob"), noted(), at(1)).await.unwrap();
     assert_eq!(names(&place.store).await, ["bob"]);
 }
 
@@ -257,7 +265,7 @@ async fn a_transaction_that_sqlite_has_rolled_back_fails_those_in_it_and_the_res
     let bob = begin_user(&place.store, "bob");
     release.send(()).unwrap();
     holding.await.unwrap();
-    assert!(matches!(ann.await, Err(AddUserError::Fault(Fault::Other { reason, .. })) if reason.contains("CHECK")));
+    assert!(matches!(ann.await, Err(UserError::Fault(Fault::Other { reason, .. })) if reason.contains("CHECK")));
     assert!(breaking.await.is_err());
     bob.await.unwrap();
     assert_eq!(names(&place.store).await, ["bob"]);
@@ -285,10 +293,10 @@ async fn a_database_held_by_another_process_is_busy() {
     place.store.write(|connection| connection.busy_timeout(std::time::Duration::ZERO)).await.unwrap();
     let other = Connection::open(place.file()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let refused = place.store.user_add(new_user("ann"), at(1)).await;
-    assert!(matches!(refused, Err(AddUserError::Fault(Fault::Busy { .. }))), "{refused:?}");
+    let refused = place.store.user_add(new_user("ann"), noted(), at(1)).await;
+    assert!(matches!(refused, Err(UserError::Fault(Fault::Busy { .. }))), "{refused:?}");
     other.execute_batch("ROLLBACK").unwrap();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
 }
 
 /// Lets the file grow by no more than `pages`: what a full disk looks like to SQLite.
@@ -303,21 +311,21 @@ async fn leave_room_for(store: &Store, pages: i64) {
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_reading_goes_on() {
     let place = Place::new();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     leave_room_for(&place.store, 0).await;
     let mut kept = vec!["ann".to_owned()];
     let fault = loop {
         let name = format!("filler{:05}", kept.len());
-        match place.store.user_add(new_user(&name), at(1)).await {
+        match place.store.user_add(new_user(&name), noted(), at(1)).await {
             Ok(user) => kept.push(user.username),
             Err(error) => break error,
         }
         assert!(kept.len() < 10_000, "the disk never filled");
     };
-    assert!(matches!(fault, AddUserError::Fault(Fault::DiskFull { .. })), "{fault}");
+    assert!(matches!(fault, UserError::Fault(Fault::DiskFull { .. })), "{fault}");
     assert_eq!(names(&place.store).await, kept, "what was acknowledged is there, the refused one is not");
     leave_room_for(&place.store, 1000).await;
-    place.store.user_add(new_user("zoe"), at(1)).await.unwrap();
+    place.store.user_add(new_user("zoe"), noted(), at(1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -337,7 +345,10 @@ async fn closing_finishes_what_waits_and_then_everything_is_stopped() {
         user.await.unwrap();
     }
     assert!(matches!(place.store.ping().await, Err(Fault::Stopped)));
-    assert!(matches!(place.store.user_add(new_user("late"), at(1)).await, Err(AddUserError::Fault(Fault::Stopped))));
+    assert!(matches!(
+        place.store.user_add(new_user("late"), noted(), at(1)).await,
+        Err(UserError::Fault(Fault::Stopped))
+    ));
     assert!(!place.folder.path().join("reelway.db-wal").exists(), "the log was folded into the file");
     let again = Store::open(&place.file()).unwrap();
     assert_eq!(names(&again).await.len(), 10);
@@ -348,7 +359,7 @@ async fn the_last_clone_to_go_closes_the_store() {
     let Place { folder, store } = Place::new();
     let clone = store.clone();
     drop(store);
-    clone.user_add(new_user("ann"), at(1)).await.unwrap();
+    clone.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     drop(clone);
     assert!(!folder.path().join("reelway.db-wal").exists());
 }
@@ -356,7 +367,7 @@ async fn the_last_clone_to_go_closes_the_store() {
 #[tokio::test]
 async fn reads_and_writes_are_counted_apart() {
     let place = Place::new();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     place.store.ping().await.unwrap();
     place.store.users().await.unwrap();
     let counts = place.store.counts();
@@ -398,7 +409,7 @@ async fn every_acknowledged_write_survives_sigkill() {
 async fn write_until_killed(file: &Path) {
     let store = Store::open(file).unwrap();
     for index in 0..1_000_000 {
-        let user = store.user_add(new_user(&format!("user{index}")), at(1)).await.unwrap();
+        let user = store.user_add(new_user(&format!("user{index}")), noted(), at(1)).await.unwrap();
         writeln!(std::io::stdout(), "acknowledged {}", user.username).unwrap();
     }
 }

@@ -46,6 +46,12 @@ impl Timestamp {
         Timestamp::from_microseconds(self.0.saturating_add(microseconds))
     }
 
+    /// The moment `duration` earlier.
+    pub fn minus(self, duration: Duration) -> Timestamp {
+        let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_microseconds(self.0.saturating_sub(microseconds))
+    }
+
     /// As in `2026-05-20T18:30:00.25Z` (RFC 3339 §5.6), with as many digits of the second as it has.
     pub fn to_rfc3339(self) -> String {
         // Neither fallback is reached, because the year has four digits.

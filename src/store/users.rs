@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::audit::{self, Audit};
 use super::columns::{Id, Json, Word};
-use super::sessions::{self, NewSession, Session};
 use super::{Fault, Store, Timestamp};
+
+mod changes;
+
+pub use changes::{Changed, UserChange};
 
 /// Characters of a user's name, at most (spec/SEED.md 59).
 const USERNAME_CHARACTERS_MAX: usize = 50;
@@ -131,9 +135,9 @@ impl fmt::Debug for NewUser {
     }
 }
 
-/// Why an account was not made.
+/// Why an account was not made, changed or removed.
 #[derive(Clone, Debug, Error)]
-pub enum AddUserError {
+pub enum UserError {
     /// Somebody has this name, perhaps typed differently.
     #[error("the user name {0} is taken; choose another")]
     NameTaken(String),
@@ -143,6 +147,9 @@ pub enum AddUserError {
     /// The name or the address is not one we can keep.
     #[error("{0}")]
     Invalid(&'static str),
+    /// Nobody would be left who may administer.
+    #[error("this is the last administrator who may sign in; make another one first")]
+    LastAdmin,
     /// The database failed.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -152,10 +159,17 @@ impl Store {
     /// Makes an account, active and with default preferences.
     ///
     /// # Errors
-    /// As [`AddUserError`] says.
-    pub async fn user_add(&self, user: NewUser, now: Timestamp) -> Result<User, AddUserError> {
-        check_new(&user)?;
-        self.write(move |connection| add(connection, user, now)).await?
+    /// As [`UserError`] says.
+    pub async fn user_add(&self, user: NewUser, audit: Audit, now: Timestamp) -> Result<User, UserError> {
+        check(&user.username, user.email.as_deref())?;
+        self.write(move |connection| {
+            let added = add(connection, user, now)?;
+            if added.is_ok() {
+                audit::add(connection, &audit, now)?;
+            }
+            Ok(added)
+        })
+        .await?
     }
 
     /// The account of this name, typed in whatever case, and the hash its password must match.
@@ -198,19 +212,6 @@ impl Store {
         })
         .await
     }
-
-    /// Somebody has signed in: the session and the account's `last_login`, both or neither.
-    ///
-    /// # Errors
-    /// The database failed, or the account is gone.
-    pub async fn login_recorded(&self, session: NewSession, now: Timestamp) -> Result<Session, Fault> {
-        self.write(move |connection| {
-            let mut statement = connection.prepare_cached("UPDATE users SET last_login = ?2 WHERE id = ?1")?;
-            statement.execute(params![Id(session.user_id), now])?;
-            sessions::add(connection, &session, now)
-        })
-        .await
-    }
 }
 
 /// The columns that [`from_row`] reads.
@@ -234,33 +235,32 @@ pub(super) fn from_row(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
     })
 }
 
-fn check_new(user: &NewUser) -> Result<(), AddUserError> {
-    let name = &user.username;
+/// Whether a name and an address can be kept.
+fn check(name: &str, email: Option<&str>) -> Result<(), UserError> {
     if !(1..=USERNAME_CHARACTERS_MAX).contains(&name.chars().count()) {
-        return Err(AddUserError::Invalid("a user name has 1 to 50 characters"));
+        return Err(UserError::Invalid("a user name has 1 to 50 characters"));
     }
     // A name with a colon could never sign in by Basic: the colon ends it. RFC 7617 §2
     if name.contains(|character: char| character == ':' || character.is_control()) || name.trim() != name {
-        return Err(AddUserError::Invalid(
+        return Err(UserError::Invalid(
             "a user name has no colon, no control character, and no space at its beginning or end",
         ));
     }
-    let email_length = user.email.as_ref().map_or(1, |email| email.chars().count());
-    if !(1..=EMAIL_CHARACTERS_MAX).contains(&email_length) {
-        return Err(AddUserError::Invalid("an e-mail address has 1 to 100 characters; leave it out if there is none"));
+    if !(1..=EMAIL_CHARACTERS_MAX).contains(&email.map_or(1, |email| email.chars().count())) {
+        return Err(UserError::Invalid("an e-mail address has 1 to 100 characters; leave it out if there is none"));
     }
     Ok(())
 }
 
 /// Runs on the writer, so nobody can take the name between the look and the insertion.
-fn add(connection: &Connection, user: NewUser, now: Timestamp) -> rusqlite::Result<Result<User, AddUserError>> {
+fn add(connection: &Connection, user: NewUser, now: Timestamp) -> rusqlite::Result<Result<User, UserError>> {
     if id_by_name(connection, &user.username)?.is_some() {
-        return Ok(Err(AddUserError::NameTaken(user.username)));
+        return Ok(Err(UserError::NameTaken(user.username)));
     }
     if let Some(email) = &user.email {
         let mut statement = connection.prepare_cached("SELECT 1 FROM users WHERE email = ?1")?;
         if statement.exists([email])? {
-            return Ok(Err(AddUserError::EmailTaken(email.clone())));
+            return Ok(Err(UserError::EmailTaken(email.clone())));
         }
     }
     let mut statement = connection.prepare_cached(&format!(

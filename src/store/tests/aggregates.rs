@@ -1,17 +1,17 @@
-//! Users, sessions and videos: what the rooms above see.
+//! Users and videos: what the rooms above see.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::super::{AddUserError, Device, Fault, FoundVideo, NewSession, NewUser, PasswordHash, Preferences, Role};
-use super::{Place, Timestamp, at, names, new_user};
+use super::super::{FoundVideo, NewUser, PasswordHash, Preferences, Role, UserError};
+use super::{Place, Timestamp, at, names, new_user, noted};
 
 #[tokio::test]
 async fn a_user_is_read_back_as_it_was_made() {
     let place = Place::new();
     let wanted = NewUser { email: Some("ann@example.org".into()), role: Role::Admin, ..new_user("Ann") };
-    let made = place.store.user_add(wanted.clone(), at(7)).await.unwrap();
+    let made = place.store.user_add(wanted.clone(), noted(), at(7)).await.unwrap();
     assert_eq!((made.id, made.username.as_str(), made.role), (wanted.id, "Ann", Role::Admin));
     assert_eq!((made.created_at, made.last_login, made.is_active), (at(7), None, true));
     assert_eq!((&made.preferences, made.credential_version), (&Preferences::default(), 1));
@@ -25,7 +25,7 @@ async fn a_user_is_read_back_as_it_was_made() {
 #[tokio::test]
 async fn a_user_is_the_json_that_the_api_promises() {
     let place = Place::new();
-    let user = place.store.user_add(new_user("ann"), at(0)).await.unwrap();
+    let user = place.store.user_add(new_user("ann"), noted(), at(0)).await.unwrap();
     let expected = serde_json::json!({
         "id": user.id.to_string(), "username": "ann", "email": null, "role": "user", "isActive": true,
         "preferences": {"quality": "auto", "maxBandwidth": null, "deviceType": null},
@@ -38,11 +38,11 @@ async fn a_user_is_the_json_that_the_api_promises() {
 async fn a_name_is_one_persons_however_it_is_typed() {
     let place = Place::new();
     for name in ["Ann", "Ünal", "Ольга"] {
-        place.store.user_add(new_user(name), at(1)).await.unwrap();
+        place.store.user_add(new_user(name), noted(), at(1)).await.unwrap();
     }
     for name in ["ann", "üNAL", "ОЛЬГА"] {
-        let taken = place.store.user_add(new_user(name), at(1)).await;
-        assert!(matches!(taken, Err(AddUserError::NameTaken(_))), "{name}: {taken:?}");
+        let taken = place.store.user_add(new_user(name), noted(), at(1)).await;
+        assert!(matches!(taken, Err(UserError::NameTaken(_))), "{name}: {taken:?}");
         assert!(place.store.user_by_name(name).await.unwrap().is_some(), "{name}");
     }
     assert_eq!(names(&place.store).await.len(), 3);
@@ -52,84 +52,29 @@ async fn a_name_is_one_persons_however_it_is_typed() {
 async fn names_and_addresses_that_cannot_be_kept_are_refused() {
     let place = Place::new();
     for name in [String::new(), "x".repeat(51), "a:b".into(), "a\nb".into(), " ann".into()] {
-        let refused = place.store.user_add(new_user(&name), at(1)).await;
-        assert!(matches!(refused, Err(AddUserError::Invalid(_))), "{name:?}: {refused:?}");
+        let refused = place.store.user_add(new_user(&name), noted(), at(1)).await;
+        assert!(matches!(refused, Err(UserError::Invalid(_))), "{name:?}: {refused:?}");
     }
     for email in [String::new(), "x".repeat(101)] {
-        let refused = place.store.user_add(NewUser { email: Some(email), ..new_user("ann") }, at(1)).await;
-        assert!(matches!(refused, Err(AddUserError::Invalid(_))), "{refused:?}");
+        let refused = place.store.user_add(NewUser { email: Some(email), ..new_user("ann") }, noted(), at(1)).await;
+        assert!(matches!(refused, Err(UserError::Invalid(_))), "{refused:?}");
     }
     for name in ["x".repeat(50), "ü".repeat(50)] {
-        place.store.user_add(new_user(&name), at(1)).await.unwrap();
+        place.store.user_add(new_user(&name), noted(), at(1)).await.unwrap();
     }
     let with_email = |name: &str, email: &str| NewUser { email: Some(email.to_owned()), ..new_user(name) };
-    place.store.user_add(with_email("bob", "b@example.org"), at(1)).await.unwrap();
-    let taken = place.store.user_add(with_email("carl", "B@example.org"), at(1)).await;
-    assert!(matches!(taken, Err(AddUserError::EmailTaken(_))), "{taken:?}");
+    place.store.user_add(with_email("bob", "b@example.org"), noted(), at(1)).await.unwrap();
+    let taken = place.store.user_add(with_email("carl", "B@example.org"), noted(), at(1)).await;
+    assert!(matches!(taken, Err(UserError::EmailTaken(_))), "{taken:?}");
 }
 
 #[tokio::test]
 async fn users_are_listed_by_name() {
     let place = Place::new();
     for name in ["carl", "Bob", "ann"] {
-        place.store.user_add(new_user(name), at(1)).await.unwrap();
+        place.store.user_add(new_user(name), noted(), at(1)).await.unwrap();
     }
     assert_eq!(names(&place.store).await, ["ann", "Bob", "carl"]);
-}
-
-fn new_session(user_id: Uuid, expires_at: Timestamp) -> NewSession {
-    NewSession { id: Uuid::new_v4(), user_id, device: Some(Device::Tv), expires_at }
-}
-
-#[tokio::test]
-async fn a_login_makes_a_session_and_is_remembered_by_the_account() {
-    let place = Place::new();
-    let user = place.store.user_add(new_user("ann"), at(1)).await.unwrap();
-    let wanted = new_session(user.id, at(100));
-    let made = place.store.login_recorded(wanted.clone(), at(10)).await.unwrap();
-    assert_eq!((made.id, made.user_id, made.device), (wanted.id, user.id, Some(Device::Tv)));
-    assert_eq!((made.created_at, made.last_activity, made.expires_at), (at(10), at(10), at(100)));
-    assert_eq!((made.generation, made.revoked_at), (0, None));
-    let (session, owner) = place.store.session(wanted.id).await.unwrap().unwrap();
-    assert_eq!((session, owner.last_login), (made, Some(at(10))));
-    assert_eq!(place.store.session(Uuid::new_v4()).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_session_of_nobody_is_refused() {
-    let place = Place::new();
-    let refused = place.store.login_recorded(new_session(Uuid::new_v4(), at(100)), at(10)).await;
-    assert!(matches!(refused, Err(Fault::Other { .. })), "{refused:?}");
-}
-
-#[tokio::test]
-async fn only_sessions_that_could_be_used_are_restored_the_last_seen_first() {
-    let place = Place::new();
-    let ann = place.store.user_add(new_user("ann"), at(1)).await.unwrap().id;
-    let gone = place.store.user_add(new_user("gone"), at(1)).await.unwrap().id;
-    let mut sessions = HashMap::new();
-    for (label, user, made, expires) in [
-        ("old", ann, 10, 100),
-        ("new", ann, 20, 100),
-        ("expired", ann, 30, 50),
-        ("revoked", ann, 30, 100),
-        ("disabled", gone, 30, 100),
-    ] {
-        let session = NewSession { device: None, ..new_session(user, at(expires)) };
-        sessions.insert(place.store.session_add(session, at(made)).await.unwrap().id, label);
-    }
-    let revoked = *sessions.iter().find(|(_, label)| **label == "revoked").unwrap().0;
-    let changed = place.store.write(move |connection| {
-        connection.execute("UPDATE user_sessions SET revoked_at = 1 WHERE session_id = ?1", [revoked.to_string()])?;
-        connection.execute("UPDATE users SET is_active = 0 WHERE id = ?1", [gone.to_string()])
-    });
-    assert_eq!(changed.await.unwrap(), 1);
-    let live = place.store.sessions_live(at(50), 64).await.unwrap();
-    let labels: Vec<_> = live.iter().map(|(session, _)| sessions[&session.id]).collect();
-    assert_eq!(labels, ["new", "old"]);
-    assert_eq!(place.store.sessions_live(at(50), 1).await.unwrap().len(), 1);
-    let (session, _) = place.store.session(revoked).await.unwrap().expect("a revoked row is still read");
-    assert!(session.revoked_at.is_some());
 }
 
 fn found(root: &str, path: &[u8], size: u64) -> FoundVideo {

@@ -7,16 +7,17 @@ use std::path::Path;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use rusqlite_migration::M;
+use uuid::Uuid;
 
 use super::super::migrations::{self, STEPS};
-use super::{Fault, Place, Store, at, names, new_user};
+use super::{Fault, Place, Store, at, names, new_user, noted};
 
 fn mode_of(file: &Path) -> u32 {
     fs::metadata(file).unwrap().permissions().mode() & 0o777
 }
 
 #[tokio::test]
-async fn the_schema_has_all_six_tables_strict_with_their_columns() {
+async fn the_schema_has_all_tables_strict_with_their_columns() {
     let place = Place::new();
     let tables = place.store.read(|connection| {
         let mut statement = connection.prepare(
@@ -28,11 +29,13 @@ async fn the_schema_has_all_six_tables_strict_with_their_columns() {
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<Vec<_>, _>>()
     });
     let expected = [
+        ("audit", "id at action actor subject client"),
         ("playlist_videos", "playlist_id video_id position added_at"),
         ("playlists", "id user_id name description is_public created_at updated_at"),
         (
             "user_sessions",
-            "session_id user_id device generation session_data expires_at created_at last_activity revoked_at",
+            "session_id user_id device generation session_data expires_at created_at last_activity revoked_at \
+             bytes_streamed client",
         ),
         ("user_videos", "user_id video_id watch_time watch_progress rating last_watched watch_metadata"),
         (
@@ -54,7 +57,7 @@ async fn the_schema_has_all_six_tables_strict_with_their_columns() {
 #[tokio::test]
 async fn rows_that_make_no_sense_are_refused_by_the_schema() {
     let place = Place::new();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     for statement in [
         "UPDATE users SET role = 'guest'",
         "UPDATE users SET username = ''",
@@ -92,7 +95,7 @@ async fn both_connections_are_set_as_promised() {
 #[tokio::test]
 async fn the_file_and_its_log_are_for_nobody_else() {
     let place = Place::new();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     for name in ["reelway.db", "reelway.db-wal", "reelway.db-shm"] {
         assert_eq!(mode_of(&place.folder.path().join(name)), 0o600, "{name}");
     }
@@ -120,7 +123,7 @@ fn a_file_that_is_no_database_is_corrupt_and_stays_as_it_is() {
 async fn a_damaged_page_is_found_when_the_file_is_opened() {
     let place = Place::new();
     for index in 0..200 {
-        place.store.user_add(new_user(&format!("user{index}")), at(1)).await.unwrap();
+        place.store.user_add(new_user(&format!("user{index}")), noted(), at(1)).await.unwrap();
     }
     place.store.close();
     let page: i64 = Connection::open(place.file())
@@ -197,7 +200,7 @@ fn steps_of_the_next_release() -> Vec<M<'static>> {
 #[tokio::test]
 async fn an_older_database_is_copied_before_it_is_migrated_and_a_fresh_one_never() {
     let place = Place::new();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     place.store.close();
     assert_eq!(files_in(place.folder.path()), ["reelway.db"], "a fresh database needs no backup");
     Store::open(&place.file()).unwrap();
@@ -218,9 +221,30 @@ async fn an_older_database_is_copied_before_it_is_migrated_and_a_fresh_one_never
 }
 
 #[tokio::test]
+async fn a_database_of_the_first_release_keeps_its_sessions() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("reelway.db");
+    let mut connection = Connection::open(&file).unwrap();
+    migrations::migrate(&mut connection, &file, &STEPS[..1]).unwrap();
+    let (user, session) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO users (id, username, password_hash, created_at) VALUES ('{user}', 'ann', 'x', 1);
+             INSERT INTO user_sessions (session_id, user_id, expires_at, created_at, last_activity)
+             VALUES ('{session}', '{user}', 100, 1, 2);"
+        ))
+        .unwrap();
+    drop(connection);
+    let store = Store::open(&file).unwrap();
+    let (found, owner) = store.session(session).await.unwrap().expect("it is still there");
+    assert_eq!((found.bytes_streamed, found.client, owner.username.as_str()), (0, None, "ann"));
+    assert!(folder.path().join("reelway.db.before-2").exists());
+}
+
+#[tokio::test]
 async fn a_step_that_fails_leaves_the_database_as_it_was() {
     let place = Place::new();
-    place.store.user_add(new_user("ann"), at(1)).await.unwrap();
+    place.store.user_add(new_user("ann"), noted(), at(1)).await.unwrap();
     place.store.close();
     let mut steps = steps_of_the_next_release();
     steps.push(M::up("DROP TABLE nobody;"));

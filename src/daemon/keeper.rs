@@ -1,0 +1,60 @@
+//! The keeper: what has to be done now and then, beside the requests.
+//!
+//! What sessions did is written behind, and those that do nothing are put to rest. It runs on a thread of its own, because
+//! it waits for the disk, and looks twice a second, so that what it writes is never more than a second old.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+
+use crate::daemon::{block_on, now};
+use crate::limits;
+use crate::serve::State;
+use crate::sys::Fault;
+
+/// The keeper's thread. Ending it writes what is left.
+pub(super) struct Keeper {
+    end: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system has no thread for us.
+    pub fn start(state: &Arc<State>) -> Result<Keeper, Fault> {
+        let state = Arc::clone(state);
+        let (end, ended) = mpsc::channel();
+        let run = move || {
+            let mut complained = false;
+            while ended.recv_timeout(limits::KEEPER_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                look_after(&state, &mut complained);
+            }
+            look_after(&state, &mut complained);
+        };
+        let thread = std::thread::Builder::new().name("keeper".into()).spawn(run);
+        Ok(Keeper { end, thread: thread.map_err(|error| Fault::new("start the keeper", error))? })
+    }
+
+    /// Writes what is left, and ends the thread.
+    pub fn end(self) {
+        drop(self.end);
+        // A panic of it was reported by the panic hook; there is nothing left to do about it.
+        let _ = self.thread.join();
+    }
+}
+
+/// One look. A fault is told once, until it is over: the next look tries again.
+fn look_after(state: &State, complained: &mut bool) {
+    let services = &state.services;
+    let rested = services.sessions.put_to_rest(now(), services.config.sessions.timeout);
+    match block_on(services.sessions.written_behind(rested)) {
+        Ok(_) => *complained = false,
+        Err(error) if *complained => tracing::debug!(%error, "activity of sessions could not be written"),
+        Err(error) => {
+            *complained = true;
+            tracing::warn!(%error, "activity of sessions could not be written; it is tried again");
+        }
+    }
+}

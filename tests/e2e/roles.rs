@@ -1,0 +1,151 @@
+//! Every route with every role, made of the daemon's own table: no route can be forgotten here.
+
+use reelway::auth::Need;
+use reelway::http::request::Method;
+use reelway::route::{Row, TABLE};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::client::{self, Answer};
+use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
+use crate::support::films::Pattern;
+use crate::support::scratch;
+
+const OTHER_PASSWORD: &str = "a-second-long-one-88";
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Nobody,
+    User,
+    Admin,
+}
+
+struct Scene {
+    daemon: Daemon,
+    video_id: String,
+    _films: TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let films = tempfile::tempdir_in(scratch()).unwrap();
+        Pattern::of("film.mp4").write(&films.path().join("film.mp4"), 5000);
+        // Every call signs in anew, and none of these may end the session of another.
+        let home = Home::new(films.path()).set("REELWAY_SESSIONS__MAX_PER_USER", "1000");
+        home.run(&["user", "add", "bob", "--password-stdin"], &format!("{OTHER_PASSWORD}\n")).succeeded();
+        let daemon = home.start();
+        let list = daemon.fetch("GET", "/api/videos", &[]).json();
+        let video_id = list["items"][0]["id"].as_str().unwrap().to_owned();
+        Scene { daemon, video_id, _films: films }
+    }
+
+    /// A fresh token of this role, and the id of its session: what one call ends, the next one does not miss.
+    fn caller(&self, role: Role) -> Option<(String, String)> {
+        let (name, password) = match role {
+            Role::Nobody => return None,
+            Role::User => ("bob", OTHER_PASSWORD),
+            Role::Admin => (USER, PASSWORD),
+        };
+        let token = self.daemon.sign_in(name, password);
+        let fields = [("Authorization", format!("Bearer {token}"))];
+        let session = ask(&self.daemon, "GET", "/api/session", &fields, None).json();
+        Some((token, session["sessionId"].as_str().unwrap().to_owned()))
+    }
+
+    /// Somebody who may be changed and removed.
+    fn victim(&self) -> String {
+        let name = format!("victim-{}", uuid::Uuid::new_v4().simple());
+        let body = json!({"username": name, "password": "nobody-will-ask-77"});
+        let token = self.daemon.sign_in(USER, PASSWORD);
+        let fields = [("Authorization", format!("Bearer {token}"))];
+        let answer = ask(&self.daemon, "POST", "/api/users", &fields, Some(&body));
+        assert_eq!(answer.head.status, 201, "{}", answer.json());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The path of a row with objects that are there.
+    fn path(&self, row: &Row, session: &str) -> String {
+        let inner = row.path.trim_start_matches('[').trim_end_matches(']');
+        let pieces: Vec<&str> = inner.split(',').map(str::trim).filter(|piece| !piece.is_empty()).collect();
+        let mut path = String::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            path.push('/');
+            match *piece {
+                "_" => path.push_str("film.mp4"),
+                ".." => _ = path.pop(),
+                "id" => path.push_str(&match pieces[index - 1] {
+                    "\"users\"" => self.victim(),
+                    "\"videos\"" | "\"stream\"" => self.video_id.clone(),
+                    "\"sessions\"" => session.to_owned(),
+                    other => panic!("what is the id behind {other} of {}?", row.path),
+                }),
+                literal => path.push_str(literal.trim_matches('"')),
+            }
+        }
+        path
+    }
+}
+
+fn ask(daemon: &Daemon, method: &str, path: &str, fields: &[(&str, String)], body: Option<&Value>) -> Answer {
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut client = client::Client::connect(daemon.address);
+    match body {
+        Some(body) => client.fetch_json(method, path, &fields, body),
+        None => client.fetch(method, path, &fields),
+    }
+}
+
+/// A body that the row accepts, from this role.
+fn body(row: &Row, role: Role) -> Option<Value> {
+    let (password, name) = match role {
+        Role::Admin => (PASSWORD, USER),
+        Role::Nobody | Role::User => (OTHER_PASSWORD, "bob"),
+    };
+    let fresh = || format!("new-{}", uuid::Uuid::new_v4().simple());
+    match (row.method, row.path) {
+        (Method::Get | Method::Delete, _) => None,
+        (_, path) if path.contains("login") => Some(json!({"username": name, "password": password})),
+        (_, path) if path.contains("password") => Some(json!({"current": password, "new": password})),
+        (_, path) if path.contains("preferences") => Some(json!({"quality": "720p"})),
+        (Method::Post, path) if path.ends_with("\"users\"]") => {
+            Some(json!({"username": fresh(), "password": "nobody-will-ask-77"}))
+        }
+        (Method::Patch, _) => Some(json!({"email": null})),
+        _ => None,
+    }
+}
+
+/// Goal: each row of the daemon's table answers each role as its need says: nobody is told to sign in, a user is forbidden
+/// what is an administrator's, and whoever may gets an answer of success.
+#[test]
+fn every_row_of_the_table_asks_of_its_caller_what_it_says() {
+    let scene = Scene::new();
+    for row in TABLE {
+        for role in [Role::Nobody, Role::User, Role::Admin] {
+            let caller = scene.caller(role);
+            let session = caller.as_ref().map_or(uuid::Uuid::nil().to_string(), |(_, session)| session.clone());
+            let path = scene.path(row, &session);
+            // Seen from afar: a program on this machine may read the counters without being anybody.
+            let mut fields = vec![("X-Forwarded-For", "203.0.113.9".to_owned())];
+            fields.extend(caller.map(|(token, _)| ("Authorization", format!("Bearer {token}"))));
+            let answer = ask(&scene.daemon, row.method.as_str(), &path, &fields, body(row, role).as_ref());
+            let status = answer.head.status;
+            let place = format!(
+                "{} {path} as {role:?}: {status} {}",
+                row.method.as_str(),
+                String::from_utf8_lossy(&answer.body)
+            );
+            match (row.need, role) {
+                (Need::Public, _) | (Need::User, Role::User | Role::Admin) | (_, Role::Admin) => {
+                    assert!((200..300).contains(&status), "{place}");
+                }
+                (Need::User | Need::Admin | Need::AdminOrLoopback, Role::Nobody) => {
+                    answer.is_problem(401);
+                    assert!(answer.head.field("www-authenticate").is_some(), "{place}");
+                }
+                (Need::Admin | Need::AdminOrLoopback, Role::User) => answer.is_problem(403),
+            }
+        }
+    }
+}
