@@ -120,6 +120,12 @@ pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes of a signing key, at least (RFC 7518 §3.2: as long as the hash).
 pub const JWT_KEY_BYTES_MIN: usize = 32;
 
+/// Cells that count failed sign-ins by name, and by address (IPv4 /32, IPv6 /64): 8 bytes each, 160 KiB in all.
+pub const LOGIN_NAME_CELLS: usize = 4096;
+/// See [`LOGIN_NAME_CELLS`].
+pub const LOGIN_ADDRESS_CELLS: usize = 16384;
+/// How long it takes until one of the attempts that failed is forgotten: 120 guesses an hour, a million in a year.
+pub const LOGIN_REFILL: Duration = Duration::from_secs(30);
 /// How often the keeper looks after sessions: what it writes behind is never more than a second old.
 pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
 

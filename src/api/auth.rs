@@ -14,6 +14,7 @@ use crate::api::{Asking, Services, parse};
 use crate::auth::BAD_TOKEN;
 use crate::auth::carriers::COOKIE;
 use crate::auth::grant::Grant;
+use crate::auth::limiter::Attempt;
 use crate::auth::password::HashError;
 use crate::auth::token::{Claims, Preferences, SessionRef};
 use crate::http::reject::Reject;
@@ -41,7 +42,8 @@ struct SignedIn<'a> {
 /// Signs a user in: a name and a password for a session and its token.
 ///
 /// # Errors
-/// 400 for a body that is not a login, 401 for a wrong one, 503 when passwords queue up or the store is busy.
+/// 400 for a body that is not a login, 401 for a wrong one, 429 after too many wrong ones or while all of
+/// the user's sessions play, 503 when passwords queue up or the store is busy.
 pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Timestamp) -> Result<Response<F>, Reject> {
     let login: Login = parse(body)?;
     let user = prove(services, &login.username, login.password, asking, now).await?;
@@ -114,7 +116,7 @@ pub async fn me<F>(services: &Services, grant: &Grant) -> Result<Response<F>, Re
     Ok(Response::json(200, &user))
 }
 
-/// The user whom a name and a password prove.
+/// The user whom a name and a password prove. Counted before the hash; a right password is given back.
 async fn prove(
     services: &Services,
     name: &str,
@@ -122,6 +124,7 @@ async fn prove(
     asking: Asking,
     now: Timestamp,
 ) -> Result<User, Reject> {
+    let attempt = admit(services, name, asking, now)?;
     let known = services.store.user_by_name(name).await.map_err(Fault::into_reject)?;
     let (user, hash) = match known {
         Some((user, hash)) if user.is_active => (Some(user), Some(hash.0)),
@@ -136,7 +139,21 @@ async fn prove(
         services.store.audit_noted_later(asking.audit(AuditAction::LoginFailed, None, Some(shown)), now);
         return Err(Reject::BadLogin);
     };
+    attempt.succeeded();
     Ok(user)
+}
+
+/// Counts an attempt, before its password is hashed.
+pub(crate) fn admit<'a>(
+    services: &'a Services,
+    name: &str,
+    asking: Asking,
+    now: Timestamp,
+) -> Result<Attempt<'a>, Reject> {
+    services.limiter.admit(name, asking.client_ip, now).map_err(|wait| {
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
+        Reject::TooManyAttempts { retry_after_seconds: seconds.saturating_add(1) }
+    })
 }
 
 /// The answer to a login and to a refresh.

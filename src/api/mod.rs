@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
 use crate::auth::token::Signer;
 use crate::config::Config;
@@ -46,6 +47,8 @@ pub struct Services {
     pub signer: Signer,
     /// The password thread.
     pub hasher: Hasher,
+    /// How often a password may be tried.
+    pub limiter: Limiter,
     /// Which pages of other sites may read films.
     pub cors: cors::Policy,
     /// The counters.

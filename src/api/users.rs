@@ -5,6 +5,7 @@
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
+use crate::api::auth::admit;
 use crate::api::{Asking, Page, Services, page_cursor, page_limit, parse};
 use crate::auth::grant::Grant;
 use crate::auth::password::HashError;
@@ -174,7 +175,7 @@ pub async fn change_own<F>(
 /// Gives the caller a new password; all their other sessions end.
 ///
 /// # Errors
-/// 403 when the current one is wrong, 400 for one that cannot be, 503 when passwords queue up.
+/// 403 when the current one is wrong, 429 after too many wrong ones, 400 for one that cannot be, 503 when passwords queue up.
 pub async fn change_password<F>(
     services: &Services,
     grant: &Grant,
@@ -184,11 +185,13 @@ pub async fn change_password<F>(
 ) -> Result<Response<F>, Reject> {
     let account = grant.account()?;
     let NewPassword { current, new } = parse(body)?;
+    let attempt = admit(services, &account.username, asking, now)?;
     let known = services.store.user_by_name(&account.username).await.map_err(Fault::into_reject)?;
     let known = known.filter(|(user, _)| user.id == account.user_id).map(|(_, hash)| hash.0);
     if !services.hasher.verify(current, known).await.map_err(hash_refused)? {
         return Err(Reject::WrongPassword);
     }
+    attempt.succeeded();
     let change = UserChange {
         password_hash: Some(hash(services, new).await?),
         kept_session: Some(account.session_id),

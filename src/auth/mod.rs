@@ -2,11 +2,13 @@
 //!
 //! A request carries a token in one of the [`carriers`]; [`token`] proves that we signed it and that it still lives;
 //! [`grant`] says what its bearer may do. Whether its session was revoked is the `session` room's to say. Passwords are
-//! hashed on one thread of their own ([`password`]), never on a shard.
+//! hashed on one thread of their own ([`password`]), never on a shard, and how often they may be tried is limited before
+//! that ([`limiter`]).
 
 pub mod carriers;
 pub mod grant;
 pub mod keys;
+pub mod limiter;
 pub mod password;
 pub mod token;
 

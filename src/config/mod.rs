@@ -247,6 +247,8 @@ pub struct Sessions {
 pub struct Auth {
     /// The signing key; `None` means the one of STATE/jwt.key.
     pub jwt_key_file: Option<PathBuf>,
+    /// The attempt to sign in, of as many wrong ones in a row, that is refused before its password is looked at.
+    pub login_failures_max: u32,
 }
 
 /// Section `[cache]`.

@@ -203,6 +203,14 @@ pub(super) const OPTIONS: &[Row] = &[
     )
     .example(r#""/etc/reelway/jwt.key""#),
     row(
+        "auth.login_failures_max",
+        integer(2, 1_000_000),
+        "10",
+        "Of so many wrong passwords in a row, for one name or from one address, the last is refused unseen; one more may be \
+         tried every 30 s. A right password is not counted.",
+    )
+    .unit("attempts"),
+    row(
         "cache.ttl.video_metadata",
         TTL,
         "3600",

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::api::Services;
 use crate::auth::keys::{Keys, Places};
+use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
 use crate::auth::token::Signer;
 use crate::config::{Config, Loaded};
@@ -168,6 +169,7 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
         sessions,
         signer,
         hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,
+        limiter: Limiter::new(config.auth.login_failures_max),
         cors: cors::Policy::new(&config.net.cors_origins),
         metrics: Arc::new(metrics),
         engine,

@@ -69,6 +69,8 @@ pub enum Reject {
         "A page of another site must not change anything here; open a page of this server, or send a token instead."
     )]
     ForeignOrigin,
+    #[error("Too many wrong passwords; try again in {retry_after_seconds} s.")]
+    TooManyAttempts { retry_after_seconds: u32 },
     #[error("All of your sessions are playing; stop one or sign out of it first.")]
     SessionsPlaying,
     #[error("The current password is wrong; nothing was changed.")]
@@ -215,6 +217,7 @@ impl Reject {
             | Forbidden
             | ForeignOrigin
             | WrongPassword
+            | TooManyAttempts { .. }
             | SessionsPlaying
             | Conflict { .. }
             | NotFound
@@ -279,7 +282,9 @@ impl Reject {
     /// When it makes sense to come again. RFC 9110 §10.2.3
     fn retry_after_seconds(&self) -> Option<u32> {
         match self {
-            Reject::Busy { retry_after_seconds } => Some(*retry_after_seconds),
+            Reject::Busy { retry_after_seconds } | Reject::TooManyAttempts { retry_after_seconds } => {
+                Some(*retry_after_seconds)
+            }
             _ if matches!(self.status(), 429 | 503) => Some(RETRY_AFTER_SECONDS),
             _ => None,
         }
@@ -326,6 +331,7 @@ impl Reject {
             Reject::HeadTooLarge => (431, "head_too_large"),
             Reject::TooManyFields => (431, "too_many_fields"),
             Reject::Internal => (500, "internal"),
+            Reject::TooManyAttempts { .. } => (429, "too_many_attempts"),
             Reject::SessionsPlaying => (429, "sessions_playing"),
             Reject::EncodingUnknown => (501, "encoding_unknown"),
             Reject::MethodUnknown => (501, "method_unknown"),

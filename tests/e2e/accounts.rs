@@ -289,3 +289,65 @@ fn the_last_administrator_stays_and_the_trail_tells() {
     assert_ne!(next.json()["items"][0]["id"], pages["items"][0]["id"]);
     assert_eq!(me["username"], USER);
 }
+
+/// Goal: the tenth wrong password in a row is refused unseen, for a name that is there and for one that is not, and tells
+/// when to come again; from another address its owner still signs in.
+#[test]
+fn wrong_passwords_are_limited_and_lock_nobody_out() {
+    let home = home().set("REELWAY_AUTH__LOGIN_FAILURES_MAX", "10");
+    let daemon = home.start_signed_out();
+    let login = |client: &mut Client, name: &str, password: &str| {
+        let credentials = json!({"username": name, "password": password});
+        client.fetch_json("POST", "/api/auth/login", &[], &credentials)
+    };
+    let mut attacker = Client::connect(daemon.address);
+    let statuses: Vec<u16> =
+        (0..10).map(|number| login(&mut attacker, "bob", &format!("guess-{number}")).head.status).collect();
+    assert_eq!(statuses, [[401; 9].as_slice(), &[429]].concat());
+    let refused = login(&mut attacker, "bob", BOB_PASSWORD);
+    refused.is_problem(429);
+    let wait: u64 = refused.head.field("retry-after").unwrap().parse().unwrap();
+    assert!((1..=31).contains(&wait), "{wait} s");
+    login(&mut attacker, USER, PASSWORD).is_problem(429);
+    let mut owner = Client::connect_from([127, 0, 0, 2].into(), daemon.address);
+    let signed_in = login(&mut owner, "bob", BOB_PASSWORD);
+    assert_eq!(signed_in.head.status, 200, "{:?}", signed_in.head);
+    daemon.keep_secret(signed_in.json()["token"].as_str().unwrap());
+    let mut other = Client::connect_from([127, 0, 0, 3].into(), daemon.address);
+    let unknown: Vec<u16> = (0..10).map(|_| login(&mut other, "nobody-at-all", "x").head.status).collect();
+    assert_eq!(unknown, statuses, "a name that is not there is counted like one that is");
+}
+
+/// Goal: 64 wrong passwords at once cost one hash's memory at a time, and delay nobody who asks for something else.
+#[test]
+fn a_storm_of_wrong_passwords_delays_nobody() {
+    let daemon = home().start();
+    let before = peak_kib(&daemon);
+    let storm: Vec<_> = (0..64)
+        .map(|number| {
+            let address = daemon.address;
+            std::thread::spawn(move || {
+                let credentials = json!({"username": "bob", "password": format!("guess-{number}")});
+                client::post(address, "/api/auth/login", &credentials).head.status
+            })
+        })
+        .collect();
+    for _ in 0..50 {
+        let begun = std::time::Instant::now();
+        let piece = daemon.fetch("GET", &url_path(BIG_FILM), &[("Range", "bytes=0-9")]);
+        assert_eq!(piece.head.status, 206);
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    }
+    let statuses: Vec<u16> = storm.into_iter().map(|attempt| attempt.join().unwrap()).collect();
+    assert!(statuses.iter().all(|status| matches!(status, 401 | 503)), "{statuses:?}");
+    assert!(statuses.contains(&401), "{statuses:?}");
+    let grown = peak_kib(&daemon).saturating_sub(before);
+    assert!(grown < 64 * 1024, "the peak of memory has grown by {grown} KiB");
+}
+
+/// The most memory that the daemon ever had, in KiB (proc_pid_status(5), VmHWM).
+fn peak_kib(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
