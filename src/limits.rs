@@ -126,6 +126,10 @@ pub const LOGIN_NAME_CELLS: usize = 4096;
 pub const LOGIN_ADDRESS_CELLS: usize = 16384;
 /// How long it takes until one of the attempts that failed is forgotten: 120 guesses an hour, a million in a year.
 pub const LOGIN_REFILL: Duration = Duration::from_secs(30);
+/// Names with passwords that are remembered, right or wrong: about 300 bytes each.
+pub const PASSWORDS_REMEMBERED_MAX: usize = 256;
+/// For how long. A player sends its password with every range, and a hash takes 40 ms.
+pub const PASSWORD_REMEMBERED: Duration = Duration::from_secs(5 * 60);
 /// How often the keeper looks after sessions: what it writes behind is never more than a second old.
 pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
 

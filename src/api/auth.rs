@@ -1,9 +1,10 @@
-//! Signing in and out: `POST /api/auth/login`, `/logout`, `/refresh`, and `GET /api/auth/me`.
+//! Signing in and out: `POST /api/auth/login`, `/logout`, `/refresh`, `GET /api/auth/me`, and names with passwords.
 //!
 //! An unknown name and a wrong password get the same answer after the same time. A session is in the store before its
 //! token leaves the house, and ended there before its end is answered.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,12 @@ use uuid::Uuid;
 
 use crate::api::sessions::end;
 use crate::api::{Asking, Services, parse};
-use crate::auth::BAD_TOKEN;
-use crate::auth::carriers::COOKIE;
-use crate::auth::grant::Grant;
+use crate::auth::carriers::{Basic, COOKIE};
+use crate::auth::grant::{Account, Grant};
 use crate::auth::limiter::Attempt;
 use crate::auth::password::HashError;
 use crate::auth::token::{Claims, Preferences, SessionRef};
+use crate::auth::{BAD_PASSWORD, BAD_TOKEN};
 use crate::http::reject::Reject;
 use crate::http::response::Response;
 use crate::store::{AuditAction, Device, Fault, Login as Recorded, NewSession, Room, Session, Timestamp, User};
@@ -61,7 +62,7 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
         }
         Recorded::AllPlaying(_) => return Err(Reject::SessionsPlaying),
         // Disabled, removed or given another password while this one was being checked.
-        Recorded::UserGone => return Err(Reject::BadLogin),
+        Recorded::UserGone => return Err(BAD_PASSWORD),
     };
     services.sessions.enter(&session, &user, now);
     let Asking { request_id, client_ip } = asking;
@@ -72,14 +73,14 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
 /// A new token for the caller's session; the one it came with is dead.
 ///
 /// # Errors
-/// 401 when another request has refreshed it before, 503 or 507 when the store could not note it.
+/// 401 when another request has refreshed it before, 403 for a caller by password, whose session has no token, 503 or 507 when the store could not note it.
 pub async fn refresh<F>(
     services: &Services,
     grant: &Grant,
     asking: Asking,
     now: Timestamp,
 ) -> Result<Response<F>, Reject> {
-    let account = grant.account()?;
+    let account = with_row(grant)?;
     let expires_at = now.plus(services.config.sessions.require_reauth);
     let audit = asking.audit(AuditAction::Refresh, Some(account.user_id), Some(account.session_id.to_string()));
     let refreshed =
@@ -93,14 +94,14 @@ pub async fn refresh<F>(
 /// Ends the caller's session.
 ///
 /// # Errors
-/// 503 or 507 when the store could not note it: then nothing has ended.
+/// 403 for a caller by password, 503 or 507 when the store could not note it: then nothing has ended.
 pub async fn logout<F>(
     services: &Services,
     grant: &Grant,
     asking: Asking,
     now: Timestamp,
 ) -> Result<Response<F>, Reject> {
-    let account = grant.account()?;
+    let account = with_row(grant)?;
     let audit = asking.audit(AuditAction::Logout, Some(account.user_id), Some(account.session_id.to_string()));
     end(services, account.session_id, audit, now).await?;
     Ok(Response::empty(204).field("Set-Cookie", format_args!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")))
@@ -114,6 +115,37 @@ pub async fn me<F>(services: &Services, grant: &Grant) -> Result<Response<F>, Re
     let id = grant.account()?.user_id;
     let user = services.store.user_by_id(id).await.map_err(Fault::into_reject)?.ok_or(BAD_TOKEN)?;
     Ok(Response::json(200, &user))
+}
+
+/// Whom a name and a password prove that came with a request: `Authorization: Basic`, and what players make of
+/// `http://name:password@host/`. All callers of one user from one address share a session, which is no login.
+///
+/// # Errors
+/// 401 for a wrong one, 429 after too many, 503 when passwords queue up or the store is busy.
+pub async fn by_password(
+    services: &Services,
+    Basic { name, password }: Basic,
+    asking: Asking,
+    now: Timestamp,
+) -> Result<Arc<Account>, Reject> {
+    let address = asking.client_ip.to_string();
+    let proof = services.remembered.proof(&name, &password, &address);
+    if let Some(known) = services.remembered.look(&proof, now) {
+        return known.ok_or(BAD_PASSWORD);
+    }
+    let proved = prove(services, &name, password, asking, now).await;
+    let account = match proved {
+        Ok(user) => Some(Arc::new(Account::by_password(&user, &address))),
+        Err(BAD_PASSWORD) => None,
+        Err(reject) => return Err(reject),
+    };
+    services.remembered.note(&proof, account.clone(), now);
+    account.ok_or(BAD_PASSWORD)
+}
+
+/// The caller, whose session is a login.
+fn with_row(grant: &Grant) -> Result<&Arc<Account>, Reject> {
+    grant.account().and_then(|account| if account.is_login { Ok(account) } else { Err(Reject::Forbidden) })
 }
 
 /// The user whom a name and a password prove. Counted before the hash; a right password is given back.
@@ -137,7 +169,7 @@ async fn prove(
     let Some(user) = user.filter(|_| is_verified) else {
         let shown: String = name.chars().take(50).collect();
         services.store.audit_noted_later(asking.audit(AuditAction::LoginFailed, None, Some(shown)), now);
-        return Err(Reject::BadLogin);
+        return Err(BAD_PASSWORD);
     };
     attempt.succeeded();
     Ok(user)

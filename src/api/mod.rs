@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
+use crate::auth::remembered::Remembered;
 use crate::auth::token::Signer;
 use crate::config::Config;
 use crate::http::cors;
@@ -49,6 +50,8 @@ pub struct Services {
     pub hasher: Hasher,
     /// How often a password may be tried.
     pub limiter: Limiter,
+    /// Names and passwords that were checked lately.
+    pub remembered: Remembered,
     /// Which pages of other sites may read films.
     pub cors: cors::Policy,
     /// The counters.

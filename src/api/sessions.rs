@@ -42,7 +42,25 @@ struct ActivityView {
 /// # Errors
 /// 404 when it was ended while this was asked.
 pub async fn own<F>(services: &Services, grant: &Grant, now: Timestamp) -> Result<Response<F>, Reject> {
-    one(services, grant, grant.account()?.session_id, now).await
+    let account = grant.account()?;
+    if account.is_login {
+        return one(services, grant, account.session_id, now).await;
+    }
+    // Callers by password share a session that has no row.
+    let user = services.store.user_by_id(account.user_id).await.map_err(Fault::into_reject)?;
+    let user = user.ok_or(Reject::NotFound)?;
+    Ok(Response::json(
+        200,
+        &SessionView {
+            session_id: account.session_id,
+            user_id: user.id,
+            preferences: user.preferences,
+            activity: ActivityView { start_time: now, last_activity: now, streams_count: 0, bytes_streamed: 0 },
+            watch_history: [],
+            device: None,
+            client: None,
+        },
+    ))
 }
 
 /// The sessions that live, the last active first.

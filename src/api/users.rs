@@ -96,6 +96,7 @@ pub async fn add<F>(
     };
     let audit = asking.audit(AuditAction::UserAdded, grant.actor(), Some(new.id.to_string()));
     let user = services.store.user_add(new, audit, now).await.map_err(refused)?;
+    services.remembered.forget(user.id); // Somebody may have tried this name before it was one.
     Ok(Response::json(201, &user).field("Location", format_args!("/api/users/{}", user.id)))
 }
 
@@ -152,6 +153,7 @@ pub async fn remove<F>(
     if !services.store.user_removed(id, audit, now).await.map_err(refused)? {
         return Err(Reject::NotFound);
     }
+    services.remembered.forget(id);
     services.sessions.changed(id);
     Ok(Response::empty(204))
 }
@@ -194,7 +196,7 @@ pub async fn change_password<F>(
     attempt.succeeded();
     let change = UserChange {
         password_hash: Some(hash(services, new).await?),
-        kept_session: Some(account.session_id),
+        kept_session: account.is_login.then_some(account.session_id),
         ..UserChange::default()
     };
     let action = AuditAction::PasswordChanged;
@@ -242,6 +244,7 @@ async fn apply<F>(
     let audit = asking.audit(action, grant.actor(), Some(id.to_string()));
     let changed = services.store.user_changed(id, change, audit, now).await.map_err(refused)?;
     let Changed { user, ended } = changed.ok_or(Reject::NotFound)?;
+    services.remembered.forget(id);
     services.sessions.ended(&ended);
     services.sessions.changed(id);
     Ok(Response::json(200, &user))

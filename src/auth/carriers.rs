@@ -1,12 +1,16 @@
-//! Where a request may carry its token: the Authorization field, the cookie, and, on media routes, the query.
+//! Where a request may carry its credential: the Authorization field, the cookie, and, on media routes, the query.
 //!
-//! A player cannot set fields, so media routes take `?token=`; every other route refuses it there, because URLs end up
-//! in histories and logs (spec/API.md, "Who is asking"). The cookie is taken from requests that change nothing; what
-//! changes something by cookie must first prove its origin.
+//! A player cannot set fields, so media routes take `?token=`, and every route a name and a password (RFC 7617), which
+//! players make of `http://name:password@host/`. Other routes refuse a token in the query, because URLs end up in histories
+//! and logs (spec/API.md, "Who is asking"). A browser sends the cookie, and a password it knows, whoever's page asks it to:
+//! what changes something by them must show by its `Origin` that the page was ours.
 
 use std::borrow::Cow;
 
-use crate::auth::BAD_TOKEN;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::auth::{BAD_PASSWORD, BAD_TOKEN};
 use crate::http::reject::Reject;
 use crate::http::request::{Method, Request};
 
@@ -22,24 +26,77 @@ pub enum Carriers {
     FieldsOrQuery,
 }
 
-/// The token of `request`, if it carries one where `carriers` allows.
+/// What a request carries to prove who is asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried<'a> {
+    /// A token.
+    Token(Cow<'a, str>),
+    /// A name and a password.
+    Password(Basic),
+}
+
+/// A name and a password. Its `Debug` shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Basic {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Basic {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Basic(…)")
+    }
+}
+
+/// The credential of `request`, if it carries one where `carriers` allows.
 ///
 /// # Errors
-/// 401 when the Authorization field is there and is not `Bearer TOKEN`: a caller who presents a credential is judged
-/// by it, and never taken for somebody else. 403 for a change by cookie from a page that is not ours.
-pub fn token<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Option<Cow<'a, str>>, Reject> {
+/// 401 when the Authorization field is there and is neither `Bearer TOKEN` nor `Basic NAME-AND-PASSWORD`: a caller who
+/// presents a credential is judged by it, and never taken for somebody else. 403 for a change by cookie or password from a
+/// page that is not ours.
+pub fn carried<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Option<Carried<'a>>, Reject> {
+    let changes_nothing = matches!(request.method, Method::Get | Method::Head | Method::Options);
+    let origin = request.fields.origin;
+    let is_ours = |origin| is_own_origin(origin, request.fields.host);
     if let Some(field) = request.fields.authorization {
-        return bearer(field).map(|token| Some(Cow::Borrowed(token))).ok_or(BAD_TOKEN);
+        if let Some(basic) = basic(field) {
+            // A program has no origin; a page that has one must be ours.
+            let is_allowed = changes_nothing || origin.is_none_or(is_ours);
+            return if is_allowed {
+                basic.map(|basic| Some(Carried::Password(basic)))
+            } else {
+                Err(Reject::ForeignOrigin)
+            };
+        }
+        return bearer(field).map(|token| Some(Carried::Token(Cow::Borrowed(token)))).ok_or(BAD_TOKEN);
     }
     if carriers == Carriers::FieldsOrQuery
         && let Some(token) = request.target.query_value("token")
     {
-        return Ok(Some(token));
+        return Ok(Some(Carried::Token(token)));
     }
     let Some(token) = request.fields.cookie.and_then(cookie) else { return Ok(None) };
-    let changes_nothing = matches!(request.method, Method::Get | Method::Head | Method::Options);
-    let is_ours = || request.fields.origin.is_some_and(|origin| is_own_origin(origin, request.fields.host));
-    if changes_nothing || is_ours() { Ok(Some(Cow::Borrowed(token))) } else { Err(Reject::ForeignOrigin) }
+    if changes_nothing || origin.is_some_and(is_ours) {
+        Ok(Some(Carried::Token(Cow::Borrowed(token))))
+    } else {
+        Err(Reject::ForeignOrigin)
+    }
+}
+
+/// `Basic` SP base64(name ":" password), UTF-8; the first colon divides (RFC 7617 §2). `None` for another scheme.
+fn basic(field: &str) -> Option<Result<Basic, Reject>> {
+    let (scheme, encoded) = field.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = BASE64_STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let parts = decoded.as_ref().and_then(|text| text.split_once(':'));
+    let parts =
+        parts.filter(|(name, password)| !name.is_empty() && !password.is_empty() && !name.contains(char::is_control));
+    let basic = parts.map(|(name, password)| Basic { name: name.to_owned(), password: password.to_owned() });
+    Some(basic.ok_or(BAD_PASSWORD))
 }
 
 /// Whether a page of this origin came from the host that is asked now (RFC 6454 §6.2). The port of the scheme may be left out.
@@ -77,7 +134,12 @@ mod tests {
     fn found(head: &str, carriers: Carriers) -> Result<Option<String>, Reject> {
         let head = head.replace('\n', "\r\n") + "\r\n";
         let Ok(Parsed::Complete { request, .. }) = parse(head.as_bytes()) else { panic!("not a request: {head}") };
-        token(&request, carriers).map(|token| token.map(Cow::into_owned))
+        carried(&request, carriers).map(|carried| {
+            carried.map(|carried| match carried {
+                Carried::Token(token) => token.into_owned(),
+                Carried::Password(Basic { name, password }) => format!("{name} + {password}"),
+            })
+        })
     }
 
     #[test]
@@ -88,7 +150,20 @@ mod tests {
             ("GET / HTTP/1.1\nHost: a\n", FieldsOrQuery, Ok(None)),
             ("GET / HTTP/1.1\nHost: a\nAuthorization: Bearer abc\n", Fields, some("abc")),
             ("GET / HTTP/1.1\nHost: a\nAuthorization: bEARER  abc\n", Fields, some("abc")),
-            ("GET / HTTP/1.1\nHost: a\nAuthorization: Basic abc\n", Fields, Err(BAD_TOKEN)),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: Basic abc\n", Fields, Err(BAD_PASSWORD)),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: bAsic  YW5uOmE6Yg==\n", Fields, some("ann + a:b")),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: Basic YW5u\n", Fields, Err(BAD_PASSWORD)),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: Basic OmI=\n", Fields, Err(BAD_PASSWORD)),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: Basic YW4Kbjpi\n", Fields, Err(BAD_PASSWORD)),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: Basic /zpi\n", Fields, Err(BAD_PASSWORD)),
+            ("GET / HTTP/1.1\nHost: a\nAuthorization: Digest YW5uOmI=\n", Fields, Err(BAD_TOKEN)),
+            ("PUT / HTTP/1.1\nHost: a\nAuthorization: Basic YW5uOmI=\n", Fields, some("ann + b")),
+            ("PUT / HTTP/1.1\nHost: a\nAuthorization: Basic YW5uOmI=\nOrigin: http://a\n", Fields, some("ann + b")),
+            (
+                "PUT / HTTP/1.1\nHost: a\nAuthorization: Basic YW5uOmI=\nOrigin: http://b\n",
+                Fields,
+                Err(Reject::ForeignOrigin),
+            ),
             ("GET / HTTP/1.1\nHost: a\nAuthorization: Bearer\n", Fields, Err(BAD_TOKEN)),
             ("GET /?token=abc HTTP/1.1\nHost: a\n", FieldsOrQuery, some("abc")),
             ("GET /?token=abc HTTP/1.1\nHost: a\n", Fields, Ok(None)),

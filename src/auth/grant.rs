@@ -34,6 +34,8 @@ pub struct Account {
     pub session_id: Uuid,
     /// The generation of the one token of it that lives.
     pub generation: u32,
+    /// Whether the session is a login: all callers by password of one user from one address share one that is none.
+    pub is_login: bool,
 }
 
 /// The proof that the caller may take the route. Made by [`Need::judge`] only.
@@ -60,13 +62,26 @@ impl Account {
             role: user.role,
             session_id: session.id,
             generation: session.generation,
+            is_login: true,
+        }
+    }
+
+    /// The account of a caller by password from this address.
+    pub fn by_password(user: &User, address: &str) -> Account {
+        Account {
+            user_id: user.id,
+            username: user.username.clone(),
+            role: user.role,
+            session_id: Uuid::new_v5(&user.id, address.as_bytes()),
+            generation: 0,
+            is_login: false,
         }
     }
 
     /// An account, for tests of the rooms above.
     #[cfg(test)]
     pub fn for_test(user_id: Uuid, session_id: Uuid, role: Role) -> Account {
-        Account { user_id, username: "ann".into(), role, session_id, generation: 0 }
+        Account { user_id, username: "ann".into(), role, session_id, generation: 0, is_login: true }
     }
 }
 

@@ -115,9 +115,7 @@ impl std::fmt::Debug for Keys {
 /// Writes 32 random bytes, as hexadecimal digits, to a new file. Whole or not at all: the name appears only once the
 /// bytes are on the disk, and of two processes that start together one makes the key and both use it.
 fn make(path: &Path) -> io::Result<()> {
-    let mut random = [0_u8; 32];
-    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits: String = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
     let draft = path.with_extension(format!("key.{}", std::process::id()));
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
     file.write_all(digits.as_bytes())?;
@@ -132,6 +130,13 @@ fn make(path: &Path) -> io::Result<()> {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// 32 bytes that nobody can guess.
+pub(super) fn random() -> io::Result<[u8; 32]> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(random)
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //! else; `exp` and `iat` are required and at most 24 hours apart. A token proves only that we signed it: what it is
 //! worth, its session's row says.
 
+mod keyed;
+
+pub use keyed::KeyedHash;
+
 use std::fmt;
 use std::str::FromStr;
 

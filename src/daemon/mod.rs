@@ -19,6 +19,7 @@ use crate::api::Services;
 use crate::auth::keys::{Keys, Places};
 use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
+use crate::auth::remembered::Remembered;
 use crate::auth::token::Signer;
 use crate::config::{Config, Loaded};
 use crate::http::cors;
@@ -169,6 +170,7 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
         sessions,
         signer,
         hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,
+        remembered: Remembered::new().map_err(|error| Fault::new("find randomness", error))?,
         limiter: Limiter::new(config.auth.login_failures_max),
         cors: cors::Policy::new(&config.net.cors_origins),
         metrics: Arc::new(metrics),

@@ -61,8 +61,6 @@ pub enum Reject {
     // Who is asking.
     #[error("{}", credential.advice())]
     Unauthorized { credential: Credential, challenge: Challenge },
-    #[error("Wrong name or password.")]
-    BadLogin,
     #[error("You are not allowed to do this; ask an administrator.")]
     Forbidden,
     #[error(
@@ -129,6 +127,8 @@ pub enum Credential {
     Missing,
     /// It is not valid: forged, expired, revoked, or not accepted here.
     Invalid,
+    /// It is a name and a password, and not somebody's.
+    Password,
 }
 
 impl Credential {
@@ -137,6 +137,7 @@ impl Credential {
             Credential::Missing => {
                 "This needs a sign-in; send Authorization: Bearer with a token from /api/auth/login."
             }
+            Credential::Password => "Wrong name or password.",
             Credential::Invalid => "The token is not valid or has expired; sign in again.",
         }
     }
@@ -181,6 +182,16 @@ impl Reject {
         self.to_string()
     }
 
+    /// The same to a player, which knows no token: a 401 offers it to send name and password.
+    pub fn to_player(&self) -> Reject {
+        match self {
+            Reject::Unauthorized { credential, .. } => {
+                Reject::Unauthorized { credential: *credential, challenge: Challenge::BearerOrBasic }
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Whether the connection ends with this answer: after a head or a body whose end nobody knows, after a time-out,
     /// and where there is no room for the connection itself.
     pub fn closes(&self) -> bool {
@@ -213,7 +224,6 @@ impl Reject {
             | Draining
             | TooManyConnections => true,
             Unauthorized { .. }
-            | BadLogin
             | Forbidden
             | ForeignOrigin
             | WrongPassword
@@ -256,7 +266,7 @@ impl Reject {
             Reject::Unauthorized { credential, challenge } => {
                 // A client that sent nothing is told no error. RFC 6750 §3.1
                 let response = match credential {
-                    Credential::Missing => response.field("WWW-Authenticate", BEARER),
+                    Credential::Missing | Credential::Password => response.field("WWW-Authenticate", BEARER),
                     Credential::Invalid => {
                         response.field("WWW-Authenticate", format_args!("{BEARER}, error=\"invalid_token\""))
                     }
@@ -266,7 +276,6 @@ impl Reject {
                     Challenge::BearerOrBasic => response.field("WWW-Authenticate", "Basic realm=\"reelway\""),
                 }
             }
-            Reject::BadLogin => response.field("WWW-Authenticate", BEARER),
             Reject::BodyCoded => response.field("Accept-Encoding", "identity"), // RFC 9110 §12.5.3
             Reject::MethodNotAllowed { allow } => response.field("Allow", allow),
             Reject::RangeNotSatisfiable { size } => {
@@ -310,7 +319,7 @@ impl Reject {
             Reject::BodyIncomplete => (400, "body_incomplete"),
             Reject::Unauthorized { credential: Credential::Missing, .. } => (401, "credential_missing"),
             Reject::Unauthorized { credential: Credential::Invalid, .. } => (401, "credential_invalid"),
-            Reject::BadLogin => (401, "bad_login"),
+            Reject::Unauthorized { credential: Credential::Password, .. } => (401, "bad_login"),
             Reject::Forbidden => (403, "forbidden"),
             Reject::ForeignOrigin => (403, "foreign_origin"),
             Reject::WrongPassword => (403, "wrong_password"),

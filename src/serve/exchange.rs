@@ -9,7 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::api::{self, Services};
-use crate::auth::carriers::{self, Carriers};
+use crate::auth::carriers::{self, Carried, Carriers};
 use crate::auth::{Account, Need};
 use crate::http::reject::Reject;
 use crate::http::request::{self, Parsed, Request};
@@ -190,21 +190,31 @@ impl Exchange<'_> {
 
     /// The answer that says no. A page of another site may read why it has no film.
     fn refuse(&self, reject: &Reject) -> Response<OpenVideo> {
-        let refusal = refusal(self.shard, reject, self.request_id(), self.peer, &self.request.target.path);
-        let cors = &self.shard.state.services.cors;
-        if self.is_media { cors.answer(refusal, self.request.fields.origin) } else { refusal }
+        let refusal = |reject| refusal(self.shard, reject, self.request_id(), self.peer, &self.request.target.path);
+        if !self.is_media {
+            return refusal(reject);
+        }
+        self.shard.state.services.cors.answer(refusal(&reject.to_player()), self.request.fields.origin)
     }
 
-    /// Who is asking, by a token that we signed and a session that lives. A route that needs nobody looks for nobody:
+    /// Who is asking, by a token that we signed and a session that lives, or by name and password. A route that needs nobody looks for nobody:
     /// a health check that sends somebody else's credentials is answered all the same.
     async fn caller(&self, need: Need, carriers: Carriers, now: Timestamp) -> Result<Option<Arc<Account>>, Reject> {
         if need == Need::Public {
             return Ok(None);
         }
-        let Some(token) = carriers::token(self.request, carriers)? else { return Ok(None) };
         let services = &self.shard.state.services;
-        let claims = services.signer.verify(&token, now.seconds().unsigned_abs())?;
-        let account = services.sessions.account(&claims, now).await?;
+        let account = match carriers::carried(self.request, carriers)? {
+            None => return Ok(None),
+            Some(Carried::Token(token)) => {
+                let claims = services.signer.verify(&token, now.seconds().unsigned_abs())?;
+                services.sessions.account(&claims, now).await?
+            }
+            Some(Carried::Password(basic)) => {
+                let asking = api::Asking { request_id: self.request_id(), client_ip: self.peer.address };
+                api::auth::by_password(services, basic, asking, now).await?
+            }
+        };
         let _ = self.account.set(Arc::clone(&account));
         Ok(Some(account))
     }

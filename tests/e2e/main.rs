@@ -1,7 +1,7 @@
 //! The real binary and real clients: what somebody with curl, mpv, VLC or a TV meets, and what the kernel sees.
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
-//! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts (the API), players,
+//! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
 //! cold (the data path), fallback, faults, timeouts, admission, descriptors, lifecycle, command_line, regressions,
 //! distant; harness tests the tools.
 
@@ -26,6 +26,7 @@ mod faults;
 mod harness;
 mod lifecycle;
 mod messages;
+mod passwords;
 mod players;
 mod random;
 mod regressions;

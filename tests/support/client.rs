@@ -32,6 +32,12 @@ impl Head {
         self.fields.iter().find(same).map(|(_, value)| value.as_str())
     }
 
+    /// The values of all fields of this name, in order.
+    pub fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
+        let same = move |(field, _): &&(String, String)| field.eq_ignore_ascii_case(name);
+        self.fields.iter().filter(same).map(|(_, value)| value.as_str())
+    }
+
     /// `Content-Length`, in bytes.
     ///
     /// # Panics

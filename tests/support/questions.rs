@@ -149,7 +149,7 @@ impl Asker {
             "OPTIONS" => Expected::new(204, Body::Nothing),
             _ => Expected::new(405, Body::Problem),
         };
-        let allow = if is_server { "GET, HEAD, POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
+        let allow = if is_server { "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" } else { "GET, HEAD, OPTIONS" };
         expected.fields.push(("allow", allow.to_owned()));
         head.unwanted_body(dice);
         head.asked(dice, expected)
