@@ -26,6 +26,7 @@ const LEEWAY_SECONDS: u64 = 5;
 
 /// What a token says: the claims of spec/SEED.md 103, exactly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)] // A token of another kind, which says more, is not one of these.
 pub struct Claims {
     /// The user's id.
     pub sub: Uuid,
@@ -74,7 +75,9 @@ impl FromStr for SessionRef {
         let (id, generation) = text.split_once('.').ok_or("a session_id is <uuid>.<n>")?;
         let id = Uuid::try_parse(id).map_err(|_| "a session_id begins with a uuid")?;
         let generation = generation.parse().map_err(|_| "a session_id ends with a number")?;
-        Ok(SessionRef { id, generation })
+        let parsed = SessionRef { id, generation };
+        // One session has one name: no sign, no zeros before, no other spelling of its uuid.
+        if parsed.to_string() == text { Ok(parsed) } else { Err("a session_id is <uuid>.<n>") }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a token must be, and a table of what it must not be.
 
 use super::*;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -63,6 +65,7 @@ fn anything_else_is_refused() {
         claims
     };
     let good = json!(claims());
+    let (id, right) = (Uuid::from_u128(2), signer().sign(&claims()).unwrap());
     let rows: Vec<(&str, String)> = vec![
         ("another key", forge(header(), &good, b"another key that is long enough too")),
         ("no signature", forge(json!({"alg": "none"}), &good, SECRET).rsplit_once('.').unwrap().0.to_owned() + "."),
@@ -89,11 +92,73 @@ fn anything_else_is_refused() {
         ("role of nobody", forge(header(), &changed("role", json!("root")), SECRET)),
         ("exp as text", forge(header(), &changed("exp", json!("tomorrow")), SECRET)),
         ("negative iat", forge(header(), &changed("iat", json!(-1)), SECRET)),
+        ("alg NONE", forge(json!({"alg": "NONE"}), &good, SECRET)),
+        ("alg nOnE", forge(json!({"alg": "nOnE", "typ": "JWT"}), &good, SECRET)),
+        ("no alg", forge(json!({"typ": "JWT"}), &good, SECRET)),
+        ("alg null", forge(json!({"alg": null}), &good, SECRET)),
+        ("alg of a list", forge(json!({"alg": ["HS256"]}), &good, SECRET)),
+        ("alg hs256", forge(json!({"alg": "hs256"}), &good, SECRET)),
+        ("alg HS512", forge(json!({"alg": "HS512", "typ": "JWT"}), &good, SECRET)),
+        ("alg ES256", forge(json!({"alg": "ES256", "typ": "JWT"}), &good, SECRET)),
+        ("alg PS256", forge(json!({"alg": "PS256", "typ": "JWT"}), &good, SECRET)),
+        ("alg EdDSA", forge(json!({"alg": "EdDSA", "typ": "JWT"}), &good, SECRET)),
+        ("kid empty", forge(with("kid", json!("")), &good, SECRET)),
+        ("kid of a path", forge(with("kid", json!("../../dev/null")), &good, SECRET)),
+        ("kid of SQL", forge(with("kid", json!("x' UNION SELECT 'k")), &good, SECRET)),
+        ("kid of a URL", forge(with("kid", json!("http://127.0.0.1/key")), &good, SECRET)),
+        ("kid of a number", forge(with("kid", json!(1)), &good, SECRET)),
+        ("empty key", forge(header(), &good, b"")),
+        ("jwk", forge(with("jwk", json!({"kty": "oct", "k": "AAAA"})), &good, SECRET)),
+        ("x5c", forge(with("x5c", json!(["MIIB"])), &good, SECRET)),
+        ("x5t", forge(with("x5t", json!("AAAA")), &good, SECRET)),
+        ("x5t#S256", forge(with("x5t#S256", json!("AAAA")), &good, SECRET)),
+        ("zip", forge(with("zip", json!("DEF")), &good, SECRET)),
+        ("b64", forge(with("b64", json!(false)), &good, SECRET)),
+        ("enc", forge(with("enc", json!("A256GCM")), &good, SECRET)),
+        ("a claim of nobody's", forge(header(), &changed("admin", json!(true)), SECRET)),
+        ("sub of words", forge(header(), &changed("sub", json!("ann")), SECRET)),
+        ("sub of a number", forge(header(), &changed("sub", json!(1)), SECRET)),
+        ("no role", forge(header(), &without("role"), SECRET)),
+        ("no username", forge(header(), &without("username"), SECRET)),
+        ("no preferences", forge(header(), &without("preferences"), SECRET)),
+        ("session_id with a sign", forge(header(), &changed("session_id", json!(format!("{id}.+3"))), SECRET)),
+        ("session_id with a zero before", forge(header(), &changed("session_id", json!(format!("{id}.03"))), SECRET)),
+        (
+            "session_id without dashes",
+            forge(header(), &changed("session_id", json!(format!("{}.3", id.simple()))), SECRET),
+        ),
+        (
+            "session_id of another generation",
+            forge(header(), &changed("session_id", json!(format!("{id}.-1"))), SECRET),
+        ),
+        ("session_id past 32 bits", forge(header(), &changed("session_id", json!(format!("{id}.4294967296"))), SECRET)),
+        ("exp negative", forge(header(), &changed("exp", json!(-1)), SECRET)),
+        ("exp of a fraction", forge(header(), &changed("exp", json!(now() as f64 + 3600.5)), SECRET)),
+        ("exp past all time", forge(header(), &changed("exp", json!(u64::MAX)), SECRET)),
+        ("exp before iat", forge(header(), &changed("iat", json!(now() + 4000)), SECRET)),
+        ("iat null", forge(header(), &changed("iat", json!(null)), SECRET)),
+        ("claims of a list", forge(header(), &json!([1]), SECRET)),
+        ("claims of a word", forge(header(), &json!("ann"), SECRET)),
+        ("parts exchanged", {
+            let parts: Vec<&str> = right.split('.').collect();
+            format!("{}.{}.{}", parts[1], parts[0], parts[2])
+        }),
+        ("two parts", right.rsplit_once('.').unwrap().0.to_owned()),
+        ("four parts", format!("{right}.")),
+        ("a part too much", format!("{right}.{right}")),
+        ("signature cut", right[..right.len() - 1].to_owned()),
+        ("signature empty", format!("{}.", right.rsplit_once('.').unwrap().0)),
+        ("signature padded", format!("{right}=")),
+        ("a space before", format!(" {right}")),
+        ("a line's end behind", format!("{right}\n")),
+        ("a zero byte", format!("{right}\0")),
+        ("letters of elsewhere", format!("é{right}")),
         ("empty", String::new()),
         ("dots", "..".into()),
         ("not base64", "a.b.c".into()),
         ("too long", "x".repeat(limits::TOKEN_BYTES_MAX + 1)),
     ];
+    assert!(rows.len() >= 60, "{} rows", rows.len());
     for (name, token) in rows {
         assert_eq!(signer().verify(&token, now()), Err(BAD_TOKEN), "{name}");
     }
@@ -123,32 +188,10 @@ fn forge(header: Value, claims: &Value, secret: &[u8]) -> String {
     format!("{message}.{signature}")
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 fn encode_base64url(text: &str) -> String {
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let mut group = [0_u8; 3];
-        group[..chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for index in 0..=chunk.len() {
-            out.push(char::from(ALPHABET[(bits >> (18 - 6 * index)) as usize & 63]));
-        }
-    }
-    out
+    BASE64_URL_SAFE_NO_PAD.encode(text)
 }
 
 fn decode_base64url(text: &str) -> Vec<u8> {
-    let mut bits = 0_u32;
-    let mut count = 0;
-    let mut out = Vec::new();
-    for byte in text.bytes() {
-        bits = bits << 6 | ALPHABET.iter().position(|letter| *letter == byte).unwrap() as u32;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count) as u8);
-        }
-    }
-    out
+    BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()
 }
