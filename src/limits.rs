@@ -130,6 +130,8 @@ pub const LOGIN_REFILL: Duration = Duration::from_secs(30);
 pub const PASSWORDS_REMEMBERED_MAX: usize = 256;
 /// For how long. A player sends its password with every range, and a hash takes 40 ms.
 pub const PASSWORD_REMEMBERED: Duration = Duration::from_secs(5 * 60);
+/// Sessions that are looked through for a list, the last active first: about 300 bytes each while it is made.
+pub const SESSIONS_LISTED_MAX: usize = 4096;
 /// How often the keeper looks after sessions: what it writes behind is never more than a second old.
 pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
 

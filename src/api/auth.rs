@@ -55,6 +55,7 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
         credential_version: user.credential_version,
     };
     let audit = asking.audit(AuditAction::Login, Some(user.id), None);
+    let moment = services.sessions.moment();
     let session = match services.store.login_recorded(new, room, audit, now).await.map_err(Fault::into_reject)? {
         Recorded::SignedIn { session, signed_out } => {
             services.sessions.ended(&signed_out);
@@ -64,7 +65,7 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
         // Disabled, removed or given another password while this one was being checked.
         Recorded::UserGone => return Err(BAD_PASSWORD),
     };
-    services.sessions.enter(&session, &user, now);
+    services.sessions.enter(&session, &user, moment, now);
     let Asking { request_id, client_ip } = asking;
     tracing::info!(%request_id, user_id = %user.id, session_id = %session.id, %client_ip, "signed in");
     signed_in(services, &session, &User { last_login: Some(now), ..user }, now)

@@ -6,10 +6,11 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::{Asking, Page, Services};
+use crate::api::{Asking, Page, Services, page_cursor, page_limit};
 use crate::auth::grant::{Grant, Scope};
 use crate::http::reject::Reject;
 use crate::http::response::Response;
+use crate::http::target::Target;
 use crate::limits;
 use crate::store::{Audit, AuditAction, Device, Fault, Preferences, Session, Timestamp, User};
 
@@ -66,13 +67,25 @@ pub async fn own<F>(services: &Services, grant: &Grant, now: Timestamp) -> Resul
 /// The sessions that live, the last active first.
 ///
 /// # Errors
-/// 503 when the store is busy.
-pub async fn list<F>(services: &Services, grant: &Grant, now: Timestamp) -> Result<Response<F>, Reject> {
-    let sessions = services.store.sessions_live(grant.scope()?.user(), now, limits::LIST_ITEMS_MAX).await;
+/// 400 for a parameter that is none, 503 when the store is busy.
+pub async fn list<F>(
+    services: &Services,
+    grant: &Grant,
+    target: &Target<'_>,
+    now: Timestamp,
+) -> Result<Response<F>, Reject> {
+    let (limit, cursor) = (page_limit(target)?, page_cursor::<Uuid>(target)?);
+    let sessions = services.store.sessions_live(grant.scope()?.user(), now, limits::SESSIONS_LISTED_MAX).await;
     let sessions = sessions.map_err(Fault::into_reject)?;
     let mut items: Vec<_> = sessions.iter().map(|(session, user)| view(services, session, user)).collect();
     items.sort_by_key(|session| std::cmp::Reverse(session.activity.last_activity));
-    Ok(Response::json(200, &Page { items, next: None }))
+    // A session that is over by now is no place to go on from; then the list begins anew.
+    let seen = cursor.and_then(|cursor| items.iter().position(|session| session.session_id == cursor));
+    items.drain(..seen.map_or(0, |index| index + 1));
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| has_more).map(|session| session.session_id.to_string());
+    Ok(Response::json(200, &Page { items, next }))
 }
 
 /// One session.

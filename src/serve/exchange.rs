@@ -159,7 +159,7 @@ impl Exchange<'_> {
             Route::ChangeUser(id) => api::users::change(services, &grant, id, &body, asking, now).await?,
             Route::RemoveUser(id) => api::users::remove(services, &grant, id, asking, now).await?,
             Route::Session => api::sessions::own(services, &grant, now).await?,
-            Route::Sessions => api::sessions::list(services, &grant, now).await?,
+            Route::Sessions => api::sessions::list(services, &grant, &request.target, now).await?,
             Route::EndSessions => api::sessions::end_all(services, &grant, asking, now).await?,
             Route::SessionOf(id) => api::sessions::one(services, &grant, id, now).await?,
             Route::EndSession(id) => api::sessions::end_one(services, &grant, id, asking, now).await?,

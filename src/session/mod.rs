@@ -44,6 +44,10 @@ pub struct Activity {
     pub bytes_streamed: u64,
 }
 
+/// A moment, told by how many sessions had been ended by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment(u64);
+
 impl Table {
     /// An empty table of `capacity` slots over the rows of `store`.
     pub fn new(capacity: usize, store: Store) -> Table {
@@ -63,9 +67,15 @@ impl Table {
         Ok(count)
     }
 
-    /// Enters a session that has just been made.
-    pub fn enter(&self, session: &Session, user: &User, now: Timestamp) {
-        self.slab.enter(live(session, user), now);
+    /// What is known now of sessions that were ended: read it before a session is made, and hand it to [`Table::enter`].
+    pub fn moment(&self) -> Moment {
+        Moment(self.slab.ended())
+    }
+
+    /// Enters a session that was made after `moment`; unless any was ended since, which may have been this one: then its
+    /// token wakes it from its row, or not.
+    pub fn enter(&self, session: &Session, user: &User, moment: Moment, now: Timestamp) {
+        self.slab.enter_unless_ended(live(session, user), moment.0, now);
     }
 
     /// Whom a verified token acts for, if its session lives at `now`.

@@ -202,6 +202,10 @@ fn a_user_sees_and_ends_their_own_sessions_only() {
     let count =
         |token: &str| ask(&daemon, token, "GET", "/api/sessions", None).json()["items"].as_array().unwrap().len();
     assert_eq!((count(&bob), count(&daemon.token)), (1, 2));
+    let first = daemon.fetch("GET", "/api/sessions?limit=1", &[]).json();
+    let rest = daemon.fetch("GET", &format!("/api/sessions?cursor={}", first["next"].as_str().unwrap()), &[]).json();
+    assert_eq!((first["items"].as_array().unwrap().len(), rest["items"].as_array().unwrap().len()), (1, 1));
+    assert_ne!(first["items"][0]["sessionId"], rest["items"][0]["sessionId"]);
     for method in ["GET", "DELETE"] {
         ask(&daemon, &bob, method, &format!("/api/sessions/{admins}"), None).is_problem(404);
     }
