@@ -113,3 +113,18 @@ fn activity_is_written_once_and_again_when_writing_failed() {
     live.touch(at(1));
     assert_eq!(live.unwritten(), None, "a clock that goes back takes nothing back");
 }
+
+#[test]
+fn a_session_is_found_while_others_sign_in_and_out() {
+    let slab = Slab::new(2);
+    enter(&slab, live(1, 10, i64::MAX), 0);
+    let (found, finds) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        // As long as somebody enters or ends a session.
+        let guard = slab.lock();
+        scope.spawn(|| found.send(slab.find(Uuid::from_u128(1), at(5)).is_some()).unwrap());
+        let answer = finds.recv_timeout(std::time::Duration::from_secs(10));
+        drop(guard);
+        assert_eq!(answer, Ok(true), "finding a session waits for nobody");
+    });
+}
