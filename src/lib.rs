@@ -28,6 +28,9 @@ pub mod stream;
 // What can be watched: roots, their scan, and the index, an immutable snapshot that is swapped whole.
 pub mod library;
 
+// Who is watching what: slots, their limits, and who gives way.
+pub mod playback;
+
 // Who is signed in: a slab of fixed capacity over the store's rows.
 pub mod session;
 

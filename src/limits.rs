@@ -135,6 +135,24 @@ pub const SESSIONS_LISTED_MAX: usize = 4096;
 /// How often the keeper looks after sessions: what it writes behind is never more than a second old.
 pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
 
+// ---- who is watching ----
+
+/// How long a playback keeps its slot after its last connection left: players seek, and fetch in bursts (spec/API.md).
+pub const PLAYBACK_LINGER: Duration = Duration::from_secs(30);
+/// Playbacks that one share link may have open.
+pub const PLAYBACKS_PER_LINK_MAX: usize = 2;
+/// Slots that no guest is given: the people of the house come first.
+pub const PLAYBACKS_KEPT_FROM_GUESTS: usize = 2;
+/// Connections of one playback that send before the superseded ones are ended. Players have two or three, a storm of seeks
+/// leaves more behind.
+pub const CONNECTIONS_PER_PLAYER: usize = 12;
+/// Without a byte acknowledged for so long a connection that has a newer beside it is superseded.
+pub const SUPERSEDED_AFTER: Duration = Duration::from_secs(10);
+/// How often a connection that plays looks at least at what its client has acknowledged.
+pub const PLAYING_LOOK_INTERVAL: Duration = Duration::from_secs(4);
+/// Over how long the rate of a stream is smoothed.
+pub const PLAYBACK_RATE_SMOOTHING: Duration = Duration::from_secs(5);
+
 // ---- the store ----
 
 /// Jobs waiting for SQLite, the writer's and the reader's queue each. A job is about 200 bytes.
@@ -166,6 +184,8 @@ pub const LOG_QUEUE_MAX: usize = 4096;
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 const _: () = {
+    // Two looks at least before a connection is taken for superseded.
+    assert!(2 * PLAYING_LOOK_INTERVAL.as_millis() < SUPERSEDED_AFTER.as_millis());
     assert!(LINGER_TIMEOUT.as_millis() < LINGER_TALK_TIMEOUT.as_millis());
     assert!(RANGES_MAX <= RANGES_ASKED_MAX);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);

@@ -41,6 +41,10 @@ pub struct ShardCounters {
     pub stalled: AtomicU64,
     /// Paused connections ended to make room for another, because there were as many as there may be.
     pub gave_way: AtomicU64,
+    /// Films cut because their stream was stopped, or the session behind it was ended.
+    pub stopped: AtomicU64,
+    /// Connections ended because a newer one of the same player had taken their place.
+    pub superseded: AtomicU64,
     /// Tasks that ended in a panic. Anything but zero is a bug of ours.
     pub panics: AtomicU64,
 }
@@ -77,6 +81,19 @@ pub struct Metrics {
     pub pipes: Arc<AtomicUsize>,
     /// Log lines dropped because nobody read them.
     pub log_lines_dropped: fn() -> u64,
+}
+
+/// What other rooms count, at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// Playbacks that hold a slot.
+    pub streams: usize,
+    /// Those of which a connection sends.
+    pub streams_open: usize,
+    /// Sessions in use.
+    pub sessions: usize,
+    /// What the store has done.
+    pub store: StoreCounts,
 }
 
 /// What the store has done, as it counts it itself.
@@ -128,9 +145,9 @@ impl Metrics {
     ///
     /// # Errors
     /// Never in practice: formatting into a string.
-    pub fn openmetrics(self: &Arc<Self>, store: StoreCounts, uptime_seconds: f64) -> Result<String, fmt::Error> {
+    pub fn openmetrics(self: &Arc<Self>, now: Levels, uptime_seconds: f64) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("reelway");
-        registry.register_collector(Box::new(Snapshot { metrics: Arc::clone(self), store, uptime_seconds }));
+        registry.register_collector(Box::new(Snapshot { metrics: Arc::clone(self), levels: now, uptime_seconds }));
         let mut text = String::with_capacity(4096);
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
@@ -140,7 +157,7 @@ impl Metrics {
 #[derive(Debug)]
 struct Snapshot {
     metrics: Arc<Metrics>,
-    store: StoreCounts,
+    levels: Levels,
     uptime_seconds: f64,
 }
 
@@ -148,7 +165,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &self.metrics;
         type Count = fn(&ShardCounters) -> &AtomicU64;
-        let counters: [(&str, &str, Count); 9] = [
+        let counters: [(&str, &str, Count); 11] = [
             ("connections_accepted", "Connections accepted", |shard| &shard.connections),
             ("requests", "Requests whose head was read whole", |shard| &shard.requests),
             ("rejects", "Requests refused", |shard| &shard.rejects),
@@ -158,6 +175,8 @@ impl Collector for Snapshot {
             ("truncated", "Transfers ended because the file became shorter", |shard| &shard.truncated),
             ("stalled", "Connections ended for want of progress", |shard| &shard.stalled),
             ("gave_way", "Paused connections ended to make room for others", |shard| &shard.gave_way),
+            ("stopped", "Films cut because their stream was stopped", |shard| &shard.stopped),
+            ("superseded", "Connections that a newer one of the same player replaced", |shard| &shard.superseded),
         ];
         for (name, help, counter) in counters {
             encode(&mut encoder, name, help, &ConstCounter::new(metrics.sum(counter)))?;
@@ -173,6 +192,9 @@ impl Collector for Snapshot {
         let gauges = [
             ("connections", "Connections open now", metrics.sum_open(|shard| &shard.open_connections)),
             ("transfers", "Transfers under way now", metrics.sum_open(|shard| &shard.open_transfers)),
+            ("streams", "Playbacks that hold a slot, those that linger included", self.levels.streams),
+            ("streams_open", "Playbacks of which a connection sends", self.levels.streams_open),
+            ("sessions", "Sessions in use", self.levels.sessions),
             ("pipes", "Pipes of the cold path open now", metrics.pipes.load(Ordering::Relaxed)),
             ("ring", "1 when io_uring waits for the disk, 0 when threads do", usize::from(metrics.engine == "ring")),
         ];
@@ -180,9 +202,9 @@ impl Collector for Snapshot {
             encode(&mut encoder, name, help, &ConstGauge::new(value as i64))?;
         }
         let store = [
-            ("store_reads", "Reads answered by the store", self.store.reads),
-            ("store_writes", "Writes answered by the store", self.store.writes),
-            ("store_commits", "Transactions committed by the store", self.store.commits),
+            ("store_reads", "Reads answered by the store", self.levels.store.reads),
+            ("store_writes", "Writes answered by the store", self.levels.store.writes),
+            ("store_commits", "Transactions committed by the store", self.levels.store.commits),
             ("log_lines_dropped", "Log lines dropped because nobody read them", (metrics.log_lines_dropped)()),
         ];
         for (name, help, value) in store {
@@ -220,11 +242,13 @@ mod tests {
         let shard = metrics.shard(0);
         let open = Open::new(&shard.open_transfers);
         let store = StoreCounts { reads: 1, writes: 2, commits: 3 };
-        let text = metrics.openmetrics(store, 1.5).unwrap();
+        let levels = Levels { streams: 3, streams_open: 2, sessions: 4, store };
+        let text = metrics.openmetrics(levels, 1.5).unwrap();
         for line in [
             "reelway_sent_bytes_total 42",
             "reelway_cold_windows_total{engine=\"ring\"} 7",
             "reelway_transfers 1",
+            "reelway_streams 3",
             "reelway_ring 1",
             "reelway_store_commits_total 3",
         ] {

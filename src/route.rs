@@ -56,6 +56,14 @@ pub enum Route<'a> {
     SessionOf(Uuid),
     /// An end to one session.
     EndSession(Uuid),
+    /// Who is watching what.
+    Streams,
+    /// An end to all of that.
+    StopStreams,
+    /// One stream.
+    Stream(Uuid),
+    /// An end to one stream.
+    StopStream(Uuid),
     /// The list of videos.
     Videos,
     /// One video.
@@ -201,6 +209,14 @@ routes! { target:
         Get User Fields => Route::SessionOf(id);
         Delete User Fields => Route::EndSession(id);
     }
+    ["api", "streams"]                  {
+        Get User Fields => Route::Streams;
+        Delete User Fields => Route::StopStreams;
+    }
+    ["api", "streams", id] id id        {
+        Get User Fields => Route::Stream(id);
+        Delete User Fields => Route::StopStream(id);
+    }
     // What there is.
     ["api", "videos"]                   { Get User Fields => Route::Videos; }
     ["api", "videos", id] id id         { Get User Fields => Route::Video(id); }
@@ -240,6 +256,10 @@ impl Route<'_> {
             | Route::EndSessions
             | Route::SessionOf(_)
             | Route::EndSession(_)
+            | Route::Streams
+            | Route::StopStreams
+            | Route::Stream(_)
+            | Route::StopStream(_)
             | Route::Videos
             | Route::Video(_)
             | Route::StreamPath(_)

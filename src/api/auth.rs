@@ -18,7 +18,7 @@ use crate::auth::limiter::Attempt;
 use crate::auth::password::HashError;
 use crate::auth::token::{Claims, Preferences, SessionRef};
 use crate::auth::{BAD_PASSWORD, BAD_TOKEN};
-use crate::http::reject::Reject;
+use crate::http::reject::{Reject, Running};
 use crate::http::response::Response;
 use crate::store::{AuditAction, Device, Fault, Login as Recorded, NewSession, Room, Session, Timestamp, User};
 
@@ -44,10 +44,13 @@ struct SignedIn<'a> {
 ///
 /// # Errors
 /// 400 for a body that is not a login, 401 for a wrong one, 429 after too many wrong ones or while all of
-/// the user's sessions play, 503 when passwords queue up or the store is busy.
+/// the user's sessions play, 503 when passwords queue up, the store is busy, or all sessions there are play.
 pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Timestamp) -> Result<Response<F>, Reject> {
     let login: Login = parse(body)?;
     let user = prove(services, &login.username, login.password, asking, now).await?;
+    if !services.sessions.has_room(now) {
+        return Err(Reject::SessionsFull);
+    }
     let new = new_session(&user, login.device, now, services.config.sessions.require_reauth, Some(asking.client_ip));
     let room = Room {
         max_per_user: services.config.sessions.max_per_user,
@@ -58,10 +61,12 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
     let moment = services.sessions.moment();
     let session = match services.store.login_recorded(new, room, audit, now).await.map_err(Fault::into_reject)? {
         Recorded::SignedIn { session, signed_out } => {
-            services.sessions.ended(&signed_out);
+            services.ended(&signed_out);
             session
         }
-        Recorded::AllPlaying(_) => return Err(Reject::SessionsPlaying),
+        Recorded::AllPlaying(sessions) => {
+            return Err(Reject::SessionsPlaying { sessions: sessions.iter().map(running).collect() });
+        }
         // Disabled, removed or given another password while this one was being checked.
         Recorded::UserGone => return Err(BAD_PASSWORD),
     };
@@ -187,6 +192,12 @@ pub(crate) fn admit<'a>(
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX);
         Reject::TooManyAttempts { retry_after_seconds: seconds.saturating_add(1) }
     })
+}
+
+/// A session that is in the way of another.
+fn running(session: &Session) -> Running {
+    let client = session.client.map(|address| address.to_string());
+    Running { session_id: Some(session.id.to_string()), stream_id: None, video_id: None, client }
 }
 
 /// The answer to a login and to a refresh.

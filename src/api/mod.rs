@@ -5,6 +5,7 @@ pub mod auth;
 pub mod health;
 pub mod metrics;
 pub mod sessions;
+pub mod streams;
 pub mod users;
 pub mod videos;
 
@@ -29,6 +30,7 @@ use crate::http::target::Target;
 use crate::library::Library;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::playback::Playbacks;
 use crate::session::Table;
 use crate::store::{Audit, AuditAction, Store};
 use crate::sys::engine::Engine;
@@ -42,6 +44,8 @@ pub struct Services {
     pub store: Store,
     /// Roots and index.
     pub library: Arc<Library>,
+    /// Who is watching what.
+    pub playbacks: Playbacks,
     /// Who is signed in.
     pub sessions: Table,
     /// Signs and verifies tokens.
@@ -64,6 +68,14 @@ pub struct Services {
     pub started: Instant,
     /// Whether it is about to end.
     pub is_draining: AtomicBool,
+}
+
+impl Services {
+    /// These sessions are over, as the store knows already: their tokens are dead, and what they play stops.
+    pub(crate) fn ended(&self, sessions: &[Uuid]) {
+        self.sessions.ended(sessions);
+        self.playbacks.stop_sessions(sessions);
+    }
 }
 
 /// Who is asking, for the log.

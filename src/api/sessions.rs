@@ -33,7 +33,7 @@ pub(crate) struct SessionView {
 struct ActivityView {
     start_time: Timestamp,
     last_activity: Timestamp,
-    /// Zero until playbacks are counted.
+    /// Playbacks that hold a slot, those that linger included.
     streams_count: usize,
     bytes_streamed: u64,
 }
@@ -56,7 +56,12 @@ pub async fn own<F>(services: &Services, grant: &Grant, now: Timestamp) -> Resul
             session_id: account.session_id,
             user_id: user.id,
             preferences: user.preferences,
-            activity: ActivityView { start_time: now, last_activity: now, streams_count: 0, bytes_streamed: 0 },
+            activity: ActivityView {
+                start_time: now,
+                last_activity: now,
+                streams_count: services.playbacks.count_of(account.session_id),
+                bytes_streamed: 0,
+            },
             watch_history: [],
             device: None,
             client: None,
@@ -126,14 +131,17 @@ pub async fn end_all<F>(
     let scope = grant.scope()?;
     let audit = asking.audit(AuditAction::SessionEnded, grant.actor(), None);
     let ended = services.store.sessions_revoked_of(scope.user(), audit, now).await.map_err(Fault::into_reject)?;
-    services.sessions.ended(&ended);
+    services.ended(&ended);
+    if let Scope::Own(user_id) = scope {
+        services.playbacks.stop_user(user_id, None);
+    }
     Ok(Response::empty(204))
 }
 
 /// Ends a session for good. Whether it was alive.
 pub(crate) async fn end(services: &Services, id: Uuid, audit: Audit, now: Timestamp) -> Result<bool, Reject> {
     let was_alive = services.store.session_revoked(id, audit, now).await.map_err(Fault::into_reject)?;
-    services.sessions.ended(&[id]);
+    services.ended(&[id]);
     Ok(was_alive)
 }
 
@@ -154,7 +162,7 @@ pub(crate) fn view(services: &Services, session: &Session, user: &User) -> Sessi
         activity: ActivityView {
             start_time: session.created_at,
             last_activity: activity.map_or(session.last_activity, |known| known.last_activity),
-            streams_count: 0,
+            streams_count: services.playbacks.count_of(session.id),
             bytes_streamed: activity.map_or(session.bytes_streamed, |known| known.bytes_streamed),
         },
         watch_history: [],

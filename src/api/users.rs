@@ -155,6 +155,7 @@ pub async fn remove<F>(
     }
     services.remembered.forget(id);
     services.sessions.changed(id);
+    services.playbacks.stop_user(id, None);
     Ok(Response::empty(204))
 }
 
@@ -242,11 +243,16 @@ async fn apply<F>(
     now: Timestamp,
 ) -> Result<Response<F>, Reject> {
     let audit = asking.audit(action, grant.actor(), Some(id.to_string()));
+    let kept_session = change.kept_session;
     let changed = services.store.user_changed(id, change, audit, now).await.map_err(refused)?;
-    let Changed { user, ended } = changed.ok_or(Reject::NotFound)?;
+    let Changed { user, ended, is_void } = changed.ok_or(Reject::NotFound)?;
     services.remembered.forget(id);
-    services.sessions.ended(&ended);
+    services.ended(&ended);
     services.sessions.changed(id);
+    if is_void {
+        // Those who came in by password have no session that could have been ended.
+        services.playbacks.stop_user(id, kept_session);
+    }
     Ok(Response::json(200, &user))
 }
 

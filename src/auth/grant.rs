@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::auth::NO_TOKEN;
+use crate::auth::presence::Presence;
 use crate::http::reject::Reject;
 use crate::store::{Role, Session, User};
 
@@ -36,6 +37,8 @@ pub struct Account {
     pub generation: u32,
     /// Whether the session is a login: all callers by password of one user from one address share one that is none.
     pub is_login: bool,
+    /// Whether a film is being sent to it.
+    pub presence: Presence,
 }
 
 /// The proof that the caller may take the route. Made by [`Need::judge`] only.
@@ -63,6 +66,7 @@ impl Account {
             session_id: session.id,
             generation: session.generation,
             is_login: true,
+            presence: Presence::default(),
         }
     }
 
@@ -75,13 +79,15 @@ impl Account {
             session_id: Uuid::new_v5(&user.id, address.as_bytes()),
             generation: 0,
             is_login: false,
+            presence: Presence::default(),
         }
     }
 
     /// An account, for tests of the rooms above.
     #[cfg(test)]
     pub fn for_test(user_id: Uuid, session_id: Uuid, role: Role) -> Account {
-        Account { user_id, username: "ann".into(), role, session_id, generation: 0, is_login: true }
+        let presence = Presence::default();
+        Account { user_id, username: "ann".into(), role, session_id, generation: 0, is_login: true, presence }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod grant;
 pub mod keys;
 pub mod limiter;
 pub mod password;
+pub mod presence;
 pub mod remembered;
 pub mod token;
 

@@ -217,9 +217,9 @@ pub struct Video {
     /// Bytes.
     pub chunk_size: u64,
     /// Playbacks at once.
-    pub max_concurrent_streams: u32,
+    pub max_concurrent_streams: usize,
     /// Playbacks of one user at once.
-    pub max_streams_per_user: u32,
+    pub max_streams_per_user: usize,
 }
 
 /// Section `[sessions]`.

@@ -154,7 +154,8 @@ pub(super) const OPTIONS: &[Row] = &[
         "video.max_concurrent_streams",
         integer(1, 65536),
         "8",
-        "Films that may play at once. Accepted now; takes effect when playbacks are counted.",
+        "Films that may play at once, each one viewer's with as many connections as the player likes. What has not \
+         sent for a moment gives way to a new one; a guest with a link never takes the last two places.",
     )
     .unit("playbacks")
     .variable("MAX_CONCURRENT_STREAMS", Form::Value),
@@ -162,7 +163,7 @@ pub(super) const OPTIONS: &[Row] = &[
         "video.max_streams_per_user",
         integer(1, 65536),
         "3",
-        "Films that one user may play at once. Accepted now; takes effect when playbacks are counted.",
+        "Films that one user may play at once. Moving on to another film is not a second one.",
     )
     .unit("playbacks")
     .variable("MAX_STREAMS_PER_USER", Form::Value),
@@ -186,7 +187,7 @@ pub(super) const OPTIONS: &[Row] = &[
         "sessions.max_inactivity",
         duration(SECOND, YEAR),
         r#""15m""#,
-        "A film that was paused for so long frees its place. Accepted now; takes effect when playbacks are counted.",
+        "A film that was paused for so long frees its place, and takes one again when it plays on.",
     ),
     row(
         "sessions.require_reauth",
@@ -240,7 +241,7 @@ pub(super) const OPTIONS: &[Row] = &[
         "net.connections_per_playback",
         integer(1, 1_000_000),
         "1024",
-        "Connections of one viewer for one film. Accepted now; takes effect when playbacks are counted.",
+        "Connections of one viewer for one film that send at once.",
     )
     .unit("connections"),
     row(

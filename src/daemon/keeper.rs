@@ -1,6 +1,7 @@
 //! The keeper: what has to be done now and then, beside the requests.
 //!
-//! What sessions did is written behind, and those that do nothing are put to rest. It runs on a thread of its own, because
+//! Playbacks that are over give their slots back. What sessions did is written behind, and those that do nothing are put to
+//! rest. It runs on a thread of its own, because
 //! it waits for the disk, and looks twice a second, so that what it writes is never more than a second old.
 
 use std::sync::Arc;
@@ -48,6 +49,9 @@ impl Keeper {
 /// One look. A fault is told once, until it is over: the next look tries again.
 fn look_after(state: &State, complained: &mut bool) {
     let services = &state.services;
+    for streamed in services.playbacks.swept(now()) {
+        services.sessions.streamed(streamed.session_id, streamed.bytes, now());
+    }
     let rested = services.sessions.put_to_rest(now(), services.config.sessions.timeout);
     match block_on(services.sessions.written_behind(rested)) {
         Ok(_) => *complained = false,

@@ -27,6 +27,7 @@ use crate::library::Library;
 use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
+use crate::playback::{Bounds, Playbacks};
 use crate::serve::{Phase, State, shard};
 use crate::session::Table;
 use crate::store::{Store, Timestamp};
@@ -167,6 +168,12 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     Ok(Services {
         store,
         library,
+        playbacks: Playbacks::new(Bounds {
+            playbacks_max: config.video.max_concurrent_streams,
+            per_user_max: config.video.max_streams_per_user,
+            connections_max: config.net.connections_per_playback,
+            pause: config.sessions.max_inactivity,
+        }),
         sessions,
         signer,
         hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,

@@ -70,7 +70,7 @@ pub enum Reject {
     #[error("Too many wrong passwords; try again in {retry_after_seconds} s.")]
     TooManyAttempts { retry_after_seconds: u32 },
     #[error("All of your sessions are playing; stop one or sign out of it first.")]
-    SessionsPlaying,
+    SessionsPlaying { sessions: Vec<Running> },
     #[error("The current password is wrong; nothing was changed.")]
     WrongPassword,
 
@@ -107,6 +107,18 @@ pub enum Reject {
     #[error("The body is not what is expected here: {why}.")]
     BadJson { why: String },
 
+    // Who watches.
+    #[error("Server busy: it sends as many films as it may; stop one, or try again in {RETRY_AFTER_SECONDS} s.")]
+    StreamsBusy { streams: Vec<Running> },
+    #[error("Maximum concurrent streams reached: stop one of yours, or try again in {RETRY_AFTER_SECONDS} s.")]
+    StreamsReached { streams: Vec<Running> },
+    #[error(
+        "This player has as many connections for this film as it may; close some, or try again in {RETRY_AFTER_SECONDS} s."
+    )]
+    StreamConnections,
+    #[error("All sessions that this server can keep are playing; try again in {RETRY_AFTER_SECONDS} s.")]
+    SessionsFull,
+
     // The state of the server.
     #[error("The server is busy; try again in {retry_after_seconds} s.")]
     Busy { retry_after_seconds: u32 },
@@ -118,6 +130,23 @@ pub enum Reject {
     StorageFull,
     #[error("The server failed; its log has the details under this requestId.")]
     Internal,
+}
+
+/// What of the caller's is running, and so in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Running {
+    /// The session, where it is sessions that there are too many of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// The stream, where it is streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_id: Option<String>,
+    /// The film of the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video_id: Option<String>,
+    /// Where it runs.
+    pub client: Option<String>,
 }
 
 /// What is wrong with the proof of who is asking.
@@ -164,6 +193,10 @@ struct Problem<'a> {
     status: u16,
     detail: String,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<&'a [Running]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<&'a [Running]>,
 }
 
 impl Reject {
@@ -180,6 +213,30 @@ impl Reject {
     /// The reason as a sentence that says what to do.
     pub fn detail(&self) -> String {
         self.to_string()
+    }
+
+    /// The reason in two or three words. What has no words of its own has those of its status (RFC 9457 §4.2.1).
+    pub fn title(&self) -> &'static str {
+        match self {
+            // Programs know these by their words (spec/API.md, "A playback").
+            Reject::StreamsBusy { .. } => "Server busy",
+            Reject::StreamsReached { .. } => "Maximum concurrent streams reached",
+            _ => phrase(self.status()),
+        }
+    }
+
+    fn streams(&self) -> Option<&[Running]> {
+        match self {
+            Reject::StreamsBusy { streams } | Reject::StreamsReached { streams } => Some(streams),
+            _ => None,
+        }
+    }
+
+    fn sessions(&self) -> Option<&[Running]> {
+        match self {
+            Reject::SessionsPlaying { sessions } => Some(sessions),
+            _ => None,
+        }
     }
 
     /// The same to a player, which knows no token: a 401 offers it to send name and password.
@@ -228,7 +285,11 @@ impl Reject {
             | ForeignOrigin
             | WrongPassword
             | TooManyAttempts { .. }
-            | SessionsPlaying
+            | SessionsPlaying { .. }
+            | StreamsBusy { .. }
+            | StreamsReached { .. }
+            | StreamConnections
+            | SessionsFull
             | Conflict { .. }
             | NotFound
             | MethodNotAllowed { .. }
@@ -251,10 +312,12 @@ impl Reject {
         let (status, reason) = self.status_and_reason();
         let problem = Problem {
             r#type: format!("urn:reelway:problem:{reason}"),
-            title: phrase(status),
+            title: self.title(),
             status,
             detail: self.detail(),
             request_id,
+            streams: self.streams(),
+            sessions: self.sessions(),
         };
         let response = Response::problem(status, &problem);
         let response = self.add_fields(response);
@@ -341,11 +404,15 @@ impl Reject {
             Reject::TooManyFields => (431, "too_many_fields"),
             Reject::Internal => (500, "internal"),
             Reject::TooManyAttempts { .. } => (429, "too_many_attempts"),
-            Reject::SessionsPlaying => (429, "sessions_playing"),
+            Reject::SessionsPlaying { .. } => (429, "sessions_playing"),
+            Reject::StreamsBusy { .. } => (429, "streams_busy"),
+            Reject::StreamsReached { .. } => (429, "streams_reached"),
+            Reject::StreamConnections => (429, "stream_connections"),
             Reject::EncodingUnknown => (501, "encoding_unknown"),
             Reject::MethodUnknown => (501, "method_unknown"),
             Reject::Busy { .. } => (503, "busy"),
             Reject::Draining => (503, "draining"),
+            Reject::SessionsFull => (503, "sessions_full"),
             Reject::TooManyConnections => (503, "too_many_connections"),
             Reject::VersionUnsupported => (505, "version_unsupported"),
             Reject::StorageFull => (507, "storage_full"),

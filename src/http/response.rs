@@ -187,6 +187,14 @@ impl<F> Response<F> {
         self.status
     }
 
+    /// The file of which the body has bytes, if it has any.
+    pub fn file(&self) -> Option<&F> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Extent { file, extent } if extent.length > 0 => Some(file),
+            Part::Extent { .. } | Part::Bytes(_) => None,
+        })
+    }
+
     /// Bytes of the body.
     pub fn length(&self) -> u64 {
         self.parts.iter().map(Part::length).sum()

@@ -214,6 +214,7 @@ fn forget(socket: &TcpStream, seen: &mut [u8]) -> Result<(), Reject> {
 mod tests {
     use super::*;
     use crate::http::request::{Parsed, parse};
+    use crate::playback::{Bounds, Playbacks, Viewer};
     use crate::serve::deadline::Patience;
     use std::io::Write;
     use std::time::Duration;
@@ -236,8 +237,10 @@ mod tests {
             let Ok(Parsed::Complete { request, head_length }) = parse(pending) else { panic!("{message}") };
             let mut incoming = Incoming::new(&request, &pending[head_length..]);
             let address = client.local_addr().unwrap().ip();
-            let film_bytes = std::cell::Cell::new(0);
-            let peer = Peer { socket: &socket, address, patience: PATIENCE, film_bytes, seat: None };
+            let bounds = Bounds { playbacks_max: 1, per_user_max: 1, connections_max: 1, pause: PATIENCE.pause };
+            let playbacks = Playbacks::new(bounds);
+            let viewer = Viewer::new(&playbacks);
+            let peer = Peer { socket: &socket, address, patience: PATIENCE, viewer, seat: None };
             let json = incoming.json(&request, &peer).await;
             let status = |stop| match stop {
                 Stop::Refused(reject) => reject.status(),

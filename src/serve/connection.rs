@@ -98,7 +98,7 @@ async fn first_bytes(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> R
         let patience = left.min(peer.patience.interval());
         tokio::select! {
             biased;
-            () = watch.told() => return Err(Silence::GivenUp(Ended::GaveWay)),
+            ended = watch.told() => return Err(Silence::GivenUp(ended)),
             read = timeout(patience, read(peer.socket, inbox)) => match read {
                 Ok(read) => read?,
                 Err(_) if peer.unacknowledged() > 0 => {
@@ -159,7 +159,7 @@ pub(super) async fn linger(shard: &Shard, peer: &Peer<'_>) {
         }
         tokio::select! {
             biased;
-            () = watch.told() => return give_up(shard, peer, &Ended::GaveWay),
+            ended = watch.told() => return give_up(shard, peer, &ended),
             () = talk.listen(shard, peer.socket, pause) => {}
         }
     }
@@ -226,7 +226,9 @@ fn give_up(shard: &Shard, peer: &Peer<'_>, ended: &Ended) {
             metrics::add(&counters.gave_way, 1);
             tracing::info!(%client_ip, "paused client gave way to another");
         }
-        Ended::Gone | Ended::Truncated | Ended::Disk(_) => tracing::debug!(%client_ip, ?ended, "client went away"),
+        Ended::Gone | Ended::Stopped | Ended::Superseded | Ended::LostSlot | Ended::Truncated | Ended::Disk(_) => {
+            tracing::debug!(%client_ip, ?ended, "client went away")
+        }
     }
     socket::reset_on_close(peer.socket);
 }

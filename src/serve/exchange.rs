@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use crate::api::{self, Services};
 use crate::auth::carriers::{self, Carried, Carriers};
-use crate::auth::{Account, Need};
+use crate::auth::{Account, Grant, Need};
 use crate::http::reject::Reject;
-use crate::http::request::{self, Parsed, Request};
+use crate::http::request::{self, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::metrics::{self, Open};
+use crate::playback::{Key, Owner, Player, Playing, Watcher};
 use crate::route::{self, Resolved, Route};
 use crate::serve::body::Incoming;
 use crate::serve::inbox::Inbox;
@@ -46,8 +47,9 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
     match inbox.parse() {
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &inbox.pending()[head_length..]);
-            let (request_id, account) = (OnceCell::new(), OnceCell::new());
-            let exchange = Exchange { shard, peer, request: &request, body, request_id, account, is_media: false };
+            let (request_id, account, playing) = (OnceCell::new(), OnceCell::new(), None);
+            let exchange =
+                Exchange { shard, peer, request: &request, body, request_id, account, playing, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -91,6 +93,8 @@ struct Exchange<'a> {
     request_id: OnceCell<Uuid>,
     /// Who is asking, once that is known.
     account: OnceCell<Arc<Account>>,
+    /// Its part in a playback, while a film is being sent.
+    playing: Option<Playing<'a>>,
     /// Whether this is about a film.
     is_media: bool,
 }
@@ -105,9 +109,10 @@ impl Exchange<'_> {
         let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
         let envelope = Envelope::of(self.request, self.shard.now().seconds());
         let finished = response.finish(Envelope { keep_alive, ..envelope });
-        let sent_before = self.peer.film_bytes.get();
         let sent = send(self.shard, self.peer, &finished.head, &finished.parts, turn).await;
-        self.note_streamed(self.peer.film_bytes.get() - sent_before);
+        if let Some(playing) = self.playing.take() {
+            playing.leave(self.shard.now());
+        }
         match sent {
             Ok(()) if finished.close => Next::Close,
             // The rest of a body nobody wanted, after the answer: who sends it slowly waits for nothing else.
@@ -134,6 +139,7 @@ impl Exchange<'_> {
             return Err(Reject::Misdirected.into()); // No connection of ours is encrypted yet. RFC 9110 §7.4
         }
         let Resolved { route, need, carriers } = route::resolve(request.method, &request.target)?; // 404, 405
+        let moment = services.sessions.moment();
         let caller = self.caller(need, carriers, now).await?; // 401
         let is_loopback = peer.address.is_loopback() && !request.fields.is_forwarded;
         let grant = need.judge(caller, is_loopback)?; // 401, 403
@@ -141,8 +147,15 @@ impl Exchange<'_> {
         let body = if route.wants_body() { self.json().await? } else { Vec::new() }; // 411, 413, 415, 408
         let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
         Ok(match route {
-            Route::StreamPath(path) => self.film(Wanted::Path(path), now).await?,
-            Route::StreamId(id) => self.film(Wanted::Id(id), now).await?,
+            Route::StreamPath(_) | Route::StreamId(_) => {
+                let film = self.film(&route, now).await?; // 404, 412, 416
+                self.take_part(&film, &grant, now)?; // 429
+                if services.sessions.moment() != moment {
+                    // Some session was ended meanwhile. If it was this one, it may have been before there was anything to stop.
+                    self.caller(need, carriers, now).await?;
+                }
+                film
+            }
             Route::Health(probe) => api::health::answer(services, probe).await,
             Route::Metrics => api::metrics::answer(services)?,
             Route::Login => api::auth::login(services, &body, asking, now).await?,
@@ -163,6 +176,10 @@ impl Exchange<'_> {
             Route::EndSessions => api::sessions::end_all(services, &grant, asking, now).await?,
             Route::SessionOf(id) => api::sessions::one(services, &grant, id, now).await?,
             Route::EndSession(id) => api::sessions::end_one(services, &grant, id, asking, now).await?,
+            Route::Streams => api::streams::list(services, &grant, &request.target)?,
+            Route::StopStreams => api::streams::stop_all(services, &grant, asking, now)?,
+            Route::Stream(id) => api::streams::one(services, &grant, id)?,
+            Route::StopStream(id) => api::streams::stop(services, &grant, id, asking, now)?,
             Route::Videos => api::videos::list(services, &request.target)?,
             Route::Video(id) => api::videos::get(services, id)?,
             Route::Audit => api::audit::list(services, &request.target).await?,
@@ -182,10 +199,33 @@ impl Exchange<'_> {
         }
     }
 
-    async fn film(&self, wanted: Wanted<'_>, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
+    async fn film(&self, route: &Route<'_>, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
+        let wanted = match route {
+            Route::StreamPath(path) => Wanted::Path(path),
+            Route::StreamId(id) => Wanted::Id(*id),
+            _ => return Err(Reject::NotFound),
+        };
         let Services { library, cors, .. } = &self.shard.state.services;
         let film = stream::answer(library, self.shard.pump.engine, wanted, self.request, now).await?;
         Ok(cors.film(film, self.request.fields.origin))
+    }
+
+    /// Takes part in the caller's playback of a film, if any byte of it is about to be sent.
+    fn take_part(&mut self, film: &Response<OpenVideo>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
+        let video = film.file().filter(|_| self.request.method == Method::Get);
+        let Some(OpenVideo { id: video, .. }) = video else { return Ok(()) };
+        let (account, client, fields) = (grant.account()?, self.peer.address, &self.request.fields);
+        let player = match fields.playback_session_id {
+            Some(name) => Player::Named(name),
+            None if account.is_login => Player::Session(account.session_id),
+            None => Player::Place(client, fields.user_agent),
+        };
+        let key = Key { owner: Owner::User(account.user_id), video: *video, player: player.number() };
+        let (user_id, session_id, sign) = (account.user_id, account.session_id, account.presence.sign());
+        let watcher = Watcher { user_id, session_id, client, sign };
+        let playing = self.peer.viewer.play(key, &watcher, now).map_err(api::streams::refused)?;
+        self.playing = Some(playing);
+        Ok(())
     }
 
     /// The answer that says no. A page of another site may read why it has no film.
@@ -219,13 +259,6 @@ impl Exchange<'_> {
         Ok(Some(account))
     }
 
-    /// The caller's session was sent so many bytes of films.
-    fn note_streamed(&self, bytes: u64) {
-        if let Some(account) = self.account.get().filter(|_| bytes > 0) {
-            self.shard.state.services.sessions.streamed(account.session_id, bytes, self.shard.now());
-        }
-    }
-
     fn request_id(&self) -> Uuid {
         *self.request_id.get_or_init(Uuid::new_v4)
     }
@@ -251,6 +284,18 @@ impl Exchange<'_> {
             Ended::GaveWay => {
                 metrics::add(&counters.gave_way, 1);
                 tracing::info!(request_id, user_id, video_id, path, %client_ip, "paused client gave way to another");
+            }
+            Ended::Stopped => {
+                metrics::add(&counters.stopped, 1);
+                tracing::info!(request_id, user_id, video_id, path, %client_ip, "stream was stopped");
+            }
+            Ended::Superseded => {
+                metrics::add(&counters.superseded, 1);
+                tracing::debug!(request_id, user_id, video_id, path, %client_ip, "connection was superseded by a newer one");
+            }
+            Ended::LostSlot => {
+                metrics::add(&counters.gave_way, 1);
+                tracing::info!(request_id, user_id, video_id, path, %client_ip, "paused player plays on, and all streams are taken");
             }
             Ended::Truncated => {
                 metrics::add(&counters.truncated, 1);

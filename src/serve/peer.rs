@@ -1,16 +1,17 @@
 //! The other end of a connection, and how long it is waited for.
 //!
 //! The one idea: every wait for a peer goes through a [`Watch`], which asks TCP now and then whether the peer came further
-//! (`deadline`), and lets a paused player give way when somebody else needs its seat (`admission`). A connection is ended
-//! here, by its own shard, and by nobody else.
+//! (`deadline`), lets a paused player give way when somebody else needs its seat (`admission`), and hears when its playback
+//! is stopped (`playback`). A connection is ended here, by its own shard, and by nobody else.
 
-use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use crate::limits;
+use crate::playback::{Told, Viewer};
 use crate::serve::admission::{Pause, Seat};
 use crate::serve::deadline::{Patience, Progress, Verdict};
 use crate::sys::{sendfile, socket};
@@ -24,8 +25,8 @@ pub(super) struct Peer<'a> {
     pub address: IpAddr,
     /// How long it may take.
     pub patience: Patience,
-    /// Bytes of films that were handed to the connection since it began.
-    pub film_bytes: Cell<u64>,
+    /// Its part in playbacks.
+    pub viewer: Viewer<'a>,
     /// What it would give way with; none if it was not admitted.
     pub seat: Option<&'a Seat<'a>>,
 }
@@ -39,6 +40,12 @@ pub(super) enum Ended {
     Stalled,
     /// The peer was paused, and somebody else needed its seat.
     GaveWay,
+    /// Its playback was stopped, or the session it was begun with is over.
+    Stopped,
+    /// A newer connection of the same player has taken its place.
+    Superseded,
+    /// It was paused until its playback had lost its slot, and there is none for it now.
+    LostSlot,
     /// The file is shorter than the length we promised.
     Truncated,
     /// The disk failed.
@@ -63,6 +70,22 @@ impl<'a> Peer<'a> {
     pub fn unacknowledged(&self) -> u64 {
         socket::acknowledged(self.socket).map_or(0, |seen| seen.outstanding)
     }
+
+    /// How often to look how far it has come.
+    fn look_interval(&self) -> Duration {
+        let interval = self.patience.interval();
+        if self.viewer.is_playing() { interval.min(limits::PLAYING_LOOK_INTERVAL) } else { interval }
+    }
+}
+
+impl From<Told> for Ended {
+    fn from(told: Told) -> Ended {
+        match told {
+            Told::Stopped => Ended::Stopped,
+            Told::Superseded => Ended::Superseded,
+            Told::Lost => Ended::LostSlot,
+        }
+    }
 }
 
 impl Watch<'_> {
@@ -85,10 +108,10 @@ impl Watch<'_> {
 
     /// Waits for `ready` until it is time to look at the peer again. Whether it came.
     async fn is_ready(&mut self, ready: impl Future<Output = io::Result<()>>) -> Result<bool, Ended> {
-        let ready = tokio::time::timeout(self.peer.patience.interval(), ready);
+        let ready = tokio::time::timeout(self.peer.look_interval(), ready);
         let ready = tokio::select! {
             biased;
-            () = self.told() => return Err(Ended::GaveWay),
+            ended = self.told() => return Err(ended),
             ready = ready => ready,
         };
         let Ok(ready) = ready else { return Ok(false) };
@@ -100,6 +123,7 @@ impl Watch<'_> {
     /// Whether the peer still deserves to be waited for. One that has not come further for a while is paused.
     pub fn judge(&mut self) -> Result<(), Ended> {
         let seen = socket::acknowledged(self.peer.socket).map_err(lost)?;
+        self.peer.viewer.acknowledged(seen.bytes);
         let now = Instant::now();
         match self.progress.judge(seen, now, &self.peer.patience) {
             Verdict::Wait => {}
@@ -115,11 +139,18 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Waits until the peer must give way: for ever, unless it is paused.
-    pub async fn told(&self) {
-        match &self.pause {
-            Some(pause) => pause.told().await,
-            None => std::future::pending().await,
+    /// Waits until the connection must end: for ever, unless the peer is paused or plays. Why.
+    pub async fn told(&self) -> Ended {
+        let gives_way = async {
+            match &self.pause {
+                Some(pause) => pause.told().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            told = self.peer.viewer.told() => told.into(),
+            () = gives_way => Ended::GaveWay,
         }
     }
 

@@ -3,7 +3,6 @@
 //! Nothing is shared with the other shards but [`State`]: the kernel spreads connections by SO_REUSEPORT. A panic ends
 //! the task it happens in, is counted, and never the shard.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -18,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use crate::http::reject::Reject;
 use crate::limits;
 use crate::metrics::{self, Open};
+use crate::playback::Viewer;
 use crate::serve::deadline::Patience;
 use crate::serve::inbox::Buffers;
 use crate::serve::peer::Peer;
@@ -167,8 +167,8 @@ impl Shard {
         let _open = Open::new(&self.pump.counters.open_connections);
         metrics::add(&self.pump.counters.connections, 1);
         let seat = self.state.connections.admit(canonical(peer.ip()));
-        let (address, patience, film_bytes) = (peer.ip(), self.patience, Cell::new(0));
-        let peer = Peer { socket: &socket, address, patience, film_bytes, seat: seat.as_ref() };
+        let viewer = Viewer::new(&self.state.services.playbacks);
+        let peer = Peer { socket: &socket, address: peer.ip(), patience: self.patience, viewer, seat: seat.as_ref() };
         if peer.seat.is_some() {
             return connection::run(&self, &peer).await;
         }

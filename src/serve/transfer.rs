@@ -148,7 +148,7 @@ impl<'a> Transfer<'a> {
             let send = || sendfile::send_file(peer.socket, file, self.offset, length);
             match peer.socket.try_io(Interest::WRITABLE, send) {
                 Ok(0) => return Err(Ended::Truncated),
-                Ok(count) => self.advance(count, peer, turn, pump).await,
+                Ok(count) => self.advance(count, peer, turn, pump).await?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let waited_since = Instant::now();
                     watch.writable().await?;
@@ -186,7 +186,7 @@ impl<'a> Transfer<'a> {
                 Ok(0) => return Err(Ended::Disk(io::Error::from(io::ErrorKind::UnexpectedEof))),
                 Ok(count) => {
                     left -= count;
-                    self.advance(count, peer, turn, pump).await;
+                    self.advance(count, peer, turn, pump).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Ok(ready) = tokio::time::timeout_at(give_up, watch.writable()).await {
@@ -221,11 +221,12 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Notes `count` bytes as sent.
-    async fn advance(&mut self, count: usize, peer: &Peer<'_>, turn: &mut Turn, pump: &Pump) {
+    /// Notes `count` bytes as sent, unless the connection was told to end.
+    async fn advance(&mut self, count: usize, peer: &Peer<'_>, turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
         metrics::add(&pump.counters.sent_bytes, count as u64);
         self.offset += count as u64;
-        peer.film_bytes.set(peer.film_bytes.get() + count as u64);
+        peer.viewer.sent(count as u64)?;
         turn.spend(count as u64, pump.engine).await;
+        Ok(())
     }
 }

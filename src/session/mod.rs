@@ -11,8 +11,8 @@
 //! ```
 //!
 //! Whatever ends a session is durable before it is answered. What a session did is written behind, within a second, by
-//! [`Table::written_behind`] (spec/API.md, "Sessions"). A session that is being answered, be it with a film of three hours,
-//! is neither put to rest nor signed out by a further login.
+//! [`Table::written_behind`] (spec/API.md, "Sessions"). A session to which a film is being sent, be it one of three
+//! hours, is neither put to rest nor signed out by a further login.
 
 mod slab;
 
@@ -25,7 +25,7 @@ use crate::auth::BAD_TOKEN;
 use crate::auth::grant::Account;
 use crate::auth::token::Claims;
 use crate::http::reject::Reject;
-use crate::session::slab::{Live, Slab};
+use crate::session::slab::{Entered, Live, Slab};
 use crate::store::{Fault, Held, Session, Store, Timestamp, Touched, User};
 
 /// The sessions in use.
@@ -45,7 +45,7 @@ pub struct Activity {
 }
 
 /// A moment, told by how many sessions had been ended by then.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(u64);
 
 impl Table {
@@ -67,9 +67,15 @@ impl Table {
         Ok(count)
     }
 
-    /// What is known now of sessions that were ended: read it before a session is made, and hand it to [`Table::enter`].
+    /// What is known now of sessions that were ended: read it before a session is made, and hand it to [`Table::enter`]. As
+    /// long as it stays the same, whoever was found to have a session has it still.
     pub fn moment(&self) -> Moment {
         Moment(self.slab.ended())
+    }
+
+    /// Whether there is a slot for one more session: there is, unless all of them play.
+    pub fn has_room(&self, now: Timestamp) -> bool {
+        self.slab.has_room(now)
     }
 
     /// Enters a session that was made after `moment`; unless any was ended since, which may have been this one: then its
@@ -82,7 +88,7 @@ impl Table {
     ///
     /// # Errors
     /// 401 when the session was revoked, has expired, was refreshed since, or belongs to somebody else or to a user
-    /// who is disabled; 503 when the row could not be read.
+    /// who is disabled; 503 when the row could not be read, or all sessions in use play.
     pub async fn account(&self, claims: &Claims, now: Timestamp) -> Result<Arc<Account>, Reject> {
         let live = self.live(claims.session_id.id, now).await?;
         if live.account.generation != claims.session_id.generation {
@@ -105,9 +111,11 @@ impl Table {
             let Some((session, user)) = row.filter(lives) else { return Err(BAD_TOKEN) };
             let live = live(&session, &user);
             live.touch(now);
-            // Or somebody's session was ended between the look at the row and now: it may have been this one.
-            if self.slab.enter_unless_ended(Arc::clone(&live), ended, now) {
-                return Ok(live);
+            match self.slab.enter_unless_ended(Arc::clone(&live), ended, now) {
+                Entered::Here => return Ok(live),
+                // Somebody's session was ended between the look at the row and now: it may have been this one.
+                Entered::Void => {}
+                Entered::AllPlaying => return Err(Reject::SessionsFull),
             }
         }
     }
@@ -147,7 +155,7 @@ impl Table {
             .map(|live| Held {
                 id: live.account.session_id,
                 last_activity: live.last_activity(),
-                is_playing: live.is_busy(),
+                is_playing: live.is_playing(),
             })
             .collect()
     }
@@ -159,7 +167,7 @@ impl Table {
 
     /// Puts to rest the sessions that have done nothing for `timeout`. Their tokens wake them.
     pub fn put_to_rest(&self, now: Timestamp, timeout: Duration) -> Vec<Touched> {
-        let is_idle = |live: &Live| !live.is_busy() && live.last_activity().plus(timeout) <= now;
+        let is_idle = |live: &Live| !live.is_playing() && live.last_activity().plus(timeout) <= now;
         let rested = self.slab.rest(|live| live.expires_at <= now || is_idle(live));
         rested.iter().filter_map(|live| touched(live)).collect()
     }

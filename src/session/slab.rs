@@ -56,9 +56,10 @@ impl Live {
         self.bytes_streamed.load(Ordering::Relaxed)
     }
 
-    /// Whether a request of it is being answered right now, be it a film of three hours: who answers holds the account.
-    pub fn is_busy(&self) -> bool {
-        Arc::strong_count(&self.account) > 1
+    /// Whether a film is being sent to it. One that only lingers was active a moment ago, so that of those without a film it
+    /// gives way last.
+    pub fn is_playing(&self) -> bool {
+        self.account.presence.is_shown()
     }
 
     /// It did something.
@@ -89,13 +90,25 @@ impl Live {
     }
 }
 
+/// What came of entering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It has a slot.
+    Here,
+    /// A session was ended meanwhile: its row has to be read again.
+    Void,
+    /// All slots belong to sessions that play.
+    AllPlaying,
+}
+
 /// A fixed number of slots for sessions.
 #[derive(Debug)]
 pub(super) struct Slab {
     marks: Box<[AtomicU64]>,
     slots: Box<[ArcSwapOption<Live>]>,
-    /// How often a session was ended, or anything else that makes a row read before worth nothing.
-    ended: Mutex<u64>,
+    /// How often a session was ended, or anything else that makes a row read before worth nothing. Raised under the lock.
+    ended: AtomicU64,
+    lock: Mutex<()>,
 }
 
 impl Slab {
@@ -104,7 +117,8 @@ impl Slab {
         Slab {
             marks: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
             slots: (0..capacity).map(|_| ArcSwapOption::empty()).collect(),
-            ended: Mutex::new(0),
+            ended: AtomicU64::new(0),
+            lock: Mutex::new(()),
         }
     }
 
@@ -137,47 +151,51 @@ impl Slab {
 
     /// How often a session was ended so far: see [`Slab::enter_unless_ended`].
     pub fn ended(&self) -> u64 {
-        *self.lock()
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Gives `live` a slot, unless a session was ended since `ended` was read: what the row said before may be void then.
-    /// Whether it did.
-    pub fn enter_unless_ended(&self, live: Arc<Live>, ended: u64, now: Timestamp) -> bool {
-        let guard = self.lock();
-        if *guard == ended {
-            self.put(live, now);
-        }
-        *guard == ended
-    }
-
-    /// Gives `live` the slot it has, else a free one, else that of an expired session, else the idlest one's,
-    /// and only at last one's that is being answered.
-    pub fn enter(&self, live: Arc<Live>, now: Timestamp) {
+    pub fn enter_unless_ended(&self, live: Arc<Live>, ended: u64, now: Timestamp) -> Entered {
         let _guard = self.lock();
-        self.put(live, now);
+        if self.ended() == ended { self.put(live, now) } else { Entered::Void }
     }
 
-    fn put(&self, live: Arc<Live>, now: Timestamp) {
+    /// Gives `live` the slot it has, else a free one, else that of an expired session, else that of the idlest without a
+    /// playback.
+    pub fn enter(&self, live: Arc<Live>, now: Timestamp) -> Entered {
+        let _guard = self.lock();
+        self.put(live, now)
+    }
+
+    /// Whether there is a slot for one more.
+    pub fn has_room(&self, now: Timestamp) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.load().as_ref().is_none_or(|held| held.expires_at <= now || !held.is_playing()))
+    }
+
+    fn put(&self, live: Arc<Live>, now: Timestamp) -> Entered {
         let id = live.account.session_id;
         let hint = self.hint(id);
         let rank = |index: usize| match self.slots[index].load().as_ref() {
-            Some(held) if held.account.session_id == id => (0, 0),
-            None => (1, 0),
-            Some(held) if held.expires_at <= now => (2, 0),
-            Some(held) if held.is_busy() => (4, held.last_activity.load(Ordering::Relaxed)),
-            Some(held) => (3, held.last_activity.load(Ordering::Relaxed)),
+            Some(held) if held.account.session_id == id => Some((0, 0)),
+            None => Some((1, 0)),
+            Some(held) if held.expires_at <= now => Some((2, 0)),
+            Some(held) if held.is_playing() => None,
+            Some(held) => Some((3, held.last_activity.load(Ordering::Relaxed))),
         };
-        if let Some(index) = (hint..self.slots.len()).chain(0..hint).min_by_key(|index| rank(*index)) {
-            self.slots[index].store(Some(live));
-            self.marks[index].store(mark(id), Ordering::Release);
-        }
+        let ranked = (hint..self.slots.len()).chain(0..hint).filter_map(|index| Some((rank(index)?, index)));
+        let Some((_, index)) = ranked.min_by_key(|(rank, _)| *rank) else { return Entered::AllPlaying };
+        self.slots[index].store(Some(live));
+        self.marks[index].store(mark(id), Ordering::Release);
+        Entered::Here
     }
 
     /// Puts what `newer` makes of a session in its place, if it has a slot. Whoever has read its row before finds that the
     /// row is worth nothing.
     pub fn replace(&self, id: Uuid, newer: impl FnOnce(&Live) -> Live) {
-        let mut ended = self.lock();
-        *ended += 1;
+        let _guard = self.lock();
+        self.ended.fetch_add(1, Ordering::SeqCst);
         let mut slots = self.slots.iter();
         let held = slots.find_map(|slot| Some((slot, slot.load_full().filter(|live| live.account.session_id == id)?)));
         if let Some((slot, live)) = held {
@@ -194,8 +212,8 @@ impl Slab {
     /// Frees the slots of the sessions that `is_ended` names, which are ended for good: whoever has read the row of one
     /// before finds that it is worth nothing.
     pub fn end(&self, is_ended: impl Fn(&Live) -> bool) -> Vec<Arc<Live>> {
-        let mut ended = self.lock();
-        *ended += 1;
+        let _guard = self.lock();
+        self.ended.fetch_add(1, Ordering::SeqCst);
         self.take(is_ended)
     }
 
@@ -211,8 +229,8 @@ impl Slab {
     }
 
     /// Poisoned only by a panic between two swaps, each of which is whole.
-    fn lock(&self) -> MutexGuard<'_, u64> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hint(&self, id: Uuid) -> usize {

@@ -38,6 +38,8 @@ pub enum AuditAction {
     SessionEnded,
     /// A token was made on the command line.
     TokenMade,
+    /// A stream was stopped by its user or an administrator.
+    StreamStopped,
 }
 
 /// What the trail is told.

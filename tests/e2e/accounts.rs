@@ -113,30 +113,6 @@ fn a_fourth_session_signs_out_the_idlest() {
     assert_eq!(alive, [true, true, false, true]);
 }
 
-/// Goal: a session that plays is not signed out; when all that a user may have play, a further login is told so.
-#[test]
-fn a_session_that_plays_is_not_signed_out() {
-    let daemon = home().start();
-    let tokens: Vec<String> = (0..3).map(|_| daemon.sign_in("bob", BOB_PASSWORD)).collect();
-    let mut players: Vec<Client> = tokens.iter().map(|_| Client::connect_narrow(daemon.address)).collect();
-    for (player, token) in players.iter_mut().zip(&tokens) {
-        player.ask("GET", &format!("{}?token={token}", url_path(BIG_FILM)), &[]);
-        assert_eq!(player.head().status, 200);
-    }
-    let credentials = json!({"username": "bob", "password": BOB_PASSWORD});
-    let refused = client::post(daemon.address, "/api/auth/login", &credentials);
-    refused.is_problem(429);
-    assert!(refused.head.field("retry-after").is_some());
-    players.remove(1).reset();
-    let fourth = eventually("the one that plays no more is signed out", PATIENCE, || {
-        let answer = client::post(daemon.address, "/api/auth/login", &credentials);
-        (answer.head.status == 200).then(|| answer.json()["token"].as_str().unwrap().to_owned())
-    });
-    daemon.keep_secret(&fourth);
-    let alive: Vec<bool> = tokens.iter().chain([&fourth]).map(|token| lives(&daemon, token)).collect();
-    assert_eq!(alive, [true, false, true, true]);
-}
-
 /// The session that a token names.
 fn token_session(token: &str) -> String {
     use std::process::Command;

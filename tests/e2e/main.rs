@@ -28,6 +28,7 @@ mod kills;
 mod lifecycle;
 mod messages;
 mod passwords;
+mod playbacks;
 mod players;
 mod random;
 mod regressions;

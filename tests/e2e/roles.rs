@@ -5,6 +5,7 @@ use reelway::http::request::Method;
 use reelway::route::{Row, TABLE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::support::client::{self, Answer};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
@@ -53,9 +54,20 @@ impl Scene {
         Some((token, session["sessionId"].as_str().unwrap().to_owned()))
     }
 
+    /// A stream that was begun with this token.
+    fn stream(&self, token: &str) -> String {
+        let fields = [("Authorization", format!("Bearer {token}"))];
+        assert_eq!(ask(&self.daemon, "GET", "/stream/video/film.mp4", &fields, None).head.status, 200);
+        let mine = ask(&self.daemon, "GET", "/api/session", &fields, None).json();
+        assert_eq!(mine["activity"]["streamsCount"], 1, "{mine}");
+        let streams = ask(&self.daemon, "GET", "/api/streams", &fields, None).json();
+        let own = streams["items"].as_array().unwrap().iter().rfind(|stream| stream["userId"] == mine["userId"]);
+        own.unwrap()["streamId"].as_str().unwrap().to_owned()
+    }
+
     /// Somebody who may be changed and removed.
     fn victim(&self) -> String {
-        let name = format!("victim-{}", uuid::Uuid::new_v4().simple());
+        let name = format!("victim-{}", Uuid::new_v4().simple());
         let body = json!({"username": name, "password": "nobody-will-ask-77"});
         let token = self.daemon.sign_in(USER, PASSWORD);
         let fields = [("Authorization", format!("Bearer {token}"))];
@@ -65,7 +77,7 @@ impl Scene {
     }
 
     /// The path of a row with objects that are there.
-    fn path(&self, row: &Row, session: &str) -> String {
+    fn path(&self, row: &Row, caller: Option<&(String, String)>) -> String {
         let inner = row.path.trim_start_matches('[').trim_end_matches(']');
         let pieces: Vec<&str> = inner.split(',').map(str::trim).filter(|piece| !piece.is_empty()).collect();
         let mut path = String::new();
@@ -77,7 +89,8 @@ impl Scene {
                 "id" => path.push_str(&match pieces[index - 1] {
                     "\"users\"" => self.victim(),
                     "\"videos\"" | "\"stream\"" => self.video_id.clone(),
-                    "\"sessions\"" => session.to_owned(),
+                    "\"sessions\"" => caller.map_or(Uuid::nil().to_string(), |(_, session)| session.clone()),
+                    "\"streams\"" => caller.map_or(Uuid::nil().to_string(), |(token, _)| self.stream(token)),
                     other => panic!("what is the id behind {other} of {}?", row.path),
                 }),
                 literal => path.push_str(literal.trim_matches('"')),
@@ -102,7 +115,7 @@ fn body(row: &Row, role: Role) -> Option<Value> {
         Role::Admin => (PASSWORD, USER),
         Role::Nobody | Role::User => (OTHER_PASSWORD, "bob"),
     };
-    let fresh = || format!("new-{}", uuid::Uuid::new_v4().simple());
+    let fresh = || format!("new-{}", Uuid::new_v4().simple());
     match (row.method, row.path) {
         (Method::Get | Method::Delete, _) => None,
         (_, path) if path.contains("login") => Some(json!({"username": name, "password": password})),
@@ -124,8 +137,7 @@ fn every_row_of_the_table_asks_of_its_caller_what_it_says() {
     for row in TABLE {
         for role in [Role::Nobody, Role::User, Role::Admin] {
             let caller = scene.caller(role);
-            let session = caller.as_ref().map_or(uuid::Uuid::nil().to_string(), |(_, session)| session.clone());
-            let path = scene.path(row, &session);
+            let path = scene.path(row, caller.as_ref());
             // Seen from afar: a program on this machine may read the counters without being anybody.
             let mut fields = vec![("X-Forwarded-For", "203.0.113.9".to_owned())];
             fields.extend(caller.map(|(token, _)| ("Authorization", format!("Bearer {token}"))));

@@ -57,6 +57,9 @@ impl Home {
             .set("REELWAY_SERVER__HOST", "127.0.0.1")
             // All tests come from one address, and many of them with a wrong password.
             .set("REELWAY_AUTH__LOGIN_FAILURES_MAX", "1000000")
+            // And all films are one user's, many of them at once.
+            .set("REELWAY_VIDEO__MAX_CONCURRENT_STREAMS", "1000")
+            .set("REELWAY_VIDEO__MAX_STREAMS_PER_USER", "1000")
             .set("REELWAY_LOG__FORMAT", "json")
     }
 
@@ -65,6 +68,11 @@ impl Home {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Adds or replaces environment variables.
+    pub fn set_many(self, variables: &[(&str, &str)]) -> Home {
+        variables.iter().fold(self, |home, (name, value)| home.set(name, value))
     }
 
     /// Words to put before the command of the daemon, after those already there.

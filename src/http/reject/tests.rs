@@ -1,6 +1,6 @@
 //! Every refusal, as a problem document with the fields of its status.
 
-use super::{Challenge, Credential, Reject};
+use super::{Challenge, Credential, Reject, Running};
 use crate::http::request::Method;
 use crate::http::response::{Envelope, Part, phrase};
 
@@ -54,7 +54,21 @@ fn all() -> Vec<Reject> {
         TooManyConnections,
         StorageFull,
         Internal,
+        TooManyAttempts { retry_after_seconds: 3 },
+        SessionsPlaying { sessions: vec![running()] },
+        StreamsBusy { streams: vec![running()] },
+        StreamsReached { streams: Vec::new() },
+        StreamConnections,
+        SessionsFull,
+        ForeignOrigin,
+        WrongPassword,
+        Conflict { why: "the name is taken" },
     ]
+}
+
+fn running() -> Running {
+    let id = Some(REQUEST_ID.to_owned());
+    Running { session_id: id, stream_id: None, video_id: None, client: None }
 }
 
 /// The head and the body of the answer to a GET.
@@ -80,13 +94,18 @@ fn every_refusal_is_a_problem_document() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status} {}\r\n", phrase(status))), "{head}");
         assert!(has(&head, "Content-Type: application/problem+json"), "{head}");
         assert!(has(&head, "X-Content-Type-Options: nosniff") && has(&head, "Cache-Control: no-store"), "{head}");
-        let expected = serde_json::json!({
+        let mut expected = serde_json::json!({
             "type": format!("urn:reelway:problem:{}", reject.reason()),
-            "title": phrase(status),
+            "title": reject.title(),
             "status": status,
             "detail": reject.detail(),
             "requestId": REQUEST_ID,
         });
+        for (name, running) in [("streams", reject.streams()), ("sessions", reject.sessions())] {
+            if let Some(running) = running {
+                expected[name] = serde_json::json!(running);
+            }
+        }
         assert_eq!(problem, expected, "{reject:?}");
     }
 }
@@ -143,10 +162,23 @@ fn fields_of_other_statuses_are_absent() {
 }
 
 #[test]
-fn every_401_has_a_challenge_and_every_503_a_time() {
+fn the_limits_of_streams_have_their_words_and_name_what_runs() {
+    let id = REQUEST_ID.to_owned();
+    let running = Running { session_id: None, stream_id: Some(id.clone()), video_id: Some(id), client: None };
+    let (head, problem) = answer(&Reject::StreamsReached { streams: vec![running] });
+    assert!(head.starts_with("HTTP/1.1 429 Too Many Requests\r\n") && has(&head, "Retry-After: 5"), "{head}");
+    assert_eq!(problem["title"], "Maximum concurrent streams reached");
+    assert_eq!(problem["streams"][0]["streamId"], REQUEST_ID);
+    let (_, problem) = answer(&Reject::StreamsBusy { streams: Vec::new() });
+    assert_eq!(problem["title"], "Server busy");
+    assert_eq!(problem["streams"], serde_json::json!([]));
+}
+
+#[test]
+fn every_401_has_a_challenge_and_every_429_and_503_a_time() {
     for reject in all() {
         let (head, _) = answer(&reject);
         assert_eq!(head.contains("\r\nWWW-Authenticate: "), reject.status() == 401, "{reject:?}");
-        assert_eq!(head.contains("\r\nRetry-After: "), reject.status() == 503, "{reject:?}");
+        assert_eq!(head.contains("\r\nRetry-After: "), matches!(reject.status(), 429 | 503), "{reject:?}");
     }
 }

@@ -13,7 +13,7 @@ fn live(id: u128, last_activity: i64, expires_at: i64) -> Arc<Live> {
 }
 
 fn enter(slab: &Slab, live: Arc<Live>, now: i64) {
-    slab.enter(live, at(now));
+    assert_eq!(slab.enter(live, at(now)), Entered::Here);
 }
 
 fn holds(slab: &Slab, id: u128) -> bool {
@@ -55,15 +55,22 @@ fn a_full_slab_lets_go_of_an_expired_session_first_and_then_of_the_idlest() {
 }
 
 #[test]
-fn a_session_that_is_being_answered_gives_way_only_at_last() {
+fn a_session_with_a_playback_does_not_give_way() {
     let slab = Slab::new(2);
     enter(&slab, live(1, 10, i64::MAX), 0);
     enter(&slab, live(2, 20, i64::MAX), 0);
-    let answering = Arc::clone(&slab.look(Uuid::from_u128(1)).unwrap().account);
-    assert!(slab.look(Uuid::from_u128(1)).unwrap().is_busy() && !slab.look(Uuid::from_u128(2)).unwrap().is_busy());
+    let shown = |id| slab.look(Uuid::from_u128(id)).unwrap().account.presence.sign().show().unwrap();
+    let first = shown(1);
     enter(&slab, live(3, 30, i64::MAX), 0);
-    assert!(holds(&slab, 1) && !holds(&slab, 2), "1 was idler, but it is being answered");
-    drop(answering);
+    assert!(holds(&slab, 1) && !holds(&slab, 2), "1 was idler, but it plays");
+    // A refresh in the middle of a film changes nothing about that.
+    slab.replace(Uuid::from_u128(1), |live| live.refreshed(1, at(i64::MAX)));
+    let second = shown(3);
+    assert!(!slab.has_room(at(0)));
+    assert_eq!(slab.enter(live(4, 40, i64::MAX), at(0)), Entered::AllPlaying);
+    assert_eq!(slab.enter(live(3, 40, i64::MAX), at(0)), Entered::Here, "who has a slot keeps it");
+    drop((first, second));
+    assert!(slab.has_room(at(0)));
     enter(&slab, live(4, 40, i64::MAX), 0);
     assert!(!holds(&slab, 1));
 }
@@ -81,9 +88,9 @@ fn a_row_read_before_a_session_was_ended_enters_nothing() {
     let slab = Slab::new(2);
     let before = slab.ended();
     assert!(slab.end(|live| live.account.session_id.as_u128() == 1).is_empty(), "it had no slot");
-    assert!(!slab.enter_unless_ended(live(1, 0, i64::MAX), before, at(0)));
+    assert_eq!(slab.enter_unless_ended(live(1, 0, i64::MAX), before, at(0)), Entered::Void);
     let after = slab.ended();
-    assert!(slab.enter_unless_ended(live(2, 0, i64::MAX), after, at(0)));
+    assert_eq!(slab.enter_unless_ended(live(2, 0, i64::MAX), after, at(0)), Entered::Here);
     let taken = slab.end(|live| live.account.session_id.as_u128() == 2);
     assert_eq!((taken.len(), holds(&slab, 2)), (1, false));
 }

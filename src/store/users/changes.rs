@@ -37,6 +37,8 @@ pub struct Changed {
     pub user: User,
     /// The sessions that the change has ended.
     pub ended: Vec<Uuid>,
+    /// Whether it is another password, role or state: whoever came in by the old ones is out.
+    pub is_void: bool,
 }
 
 impl Store {
@@ -162,5 +164,5 @@ fn apply(connection: &Connection, user: User, change: UserChange, now: Timestamp
         change.password_hash,
         is_void
     ];
-    Ok(Changed { user: statement.query_row(values, |row| from_row(row, 0))?, ended })
+    Ok(Changed { user: statement.query_row(values, |row| from_row(row, 0))?, ended, is_void })
 }
