@@ -153,6 +153,25 @@ pub const PLAYING_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 /// Over how long the rate of a stream is smoothed.
 pub const PLAYBACK_RATE_SMOOTHING: Duration = Duration::from_secs(5);
 
+/// Links that live at once. About 300 bytes each.
+pub const LINKS_MAX: usize = 4096;
+/// How long a link lives, when its maker does not say, and how long at most.
+pub const LINK_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// See [`LINK_LIFE_DEFAULT`].
+pub const LINK_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// What a client was sent by a link before it is a play: players look into a film before they play it.
+pub const PLAY_BYTES: u64 = 1024 * 1024;
+/// What clients that were not counted are sent by one link, together, before that is a play as well.
+pub const SCATTERED_PLAY_BYTES: u64 = 4 * PLAY_BYTES;
+/// How long a client that was counted may come again.
+pub const PLAY_COUNTED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// Clients remembered for one link: 32 bytes each.
+pub const PLAYERS_PER_LINK_MAX: usize = 1024;
+/// Entries of one playlist that is made of the library: about 400 bytes and 5 us each.
+pub const PLAYLIST_ENTRIES_MAX: usize = 10_000;
+/// Entries made before others have their turn.
+pub const PLAYLIST_ENTRIES_A_TURN: usize = 64;
+
 // ---- the store ----
 
 /// Jobs waiting for SQLite, the writer's and the reader's queue each. A job is about 200 bytes.

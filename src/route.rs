@@ -68,6 +68,12 @@ pub enum Route<'a> {
     Videos,
     /// One video.
     Video(Uuid),
+    /// A link to one film, for somebody who is no user.
+    MakeLink(Uuid),
+    /// All films, as a list that players read.
+    LibraryPlaylist,
+    /// The bytes of the film that the token in the path is for.
+    Shared,
     /// The bytes of a film, by its path.
     StreamPath(&'a str),
     /// The bytes of a film, by its id.
@@ -76,6 +82,17 @@ pub enum Route<'a> {
     Audit,
     /// Which methods a path has: OPTIONS on any of the above, or on the server as a whole.
     Options(&'static str),
+}
+
+/// Whether a route is about a JSON body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanting {
+    /// It is not.
+    Nothing,
+    /// It may come with one.
+    MayBe,
+    /// It needs one.
+    Needed,
 }
 
 /// What a request means, and what that asks of its caller.
@@ -219,29 +236,33 @@ routes! { target:
     }
     // What there is.
     ["api", "videos"]                   { Get User Fields => Route::Videos; }
-    ["api", "videos", id] id id         { Get User Fields => Route::Video(id); }
+    ["api", "videos", id] id id         { Get UserOrGuest FieldsOrMediaQuery => Route::Video(id); }
+    ["api", "videos", id, "link"] id id { Post User Fields => Route::MakeLink(id); }
+    ["api", "library.m3u8"]             { Get User FieldsOrQuery => Route::LibraryPlaylist; }
     // The films.
     ["api", "stream", "video", _, ..]   {
-        Get User FieldsOrQuery => Route::StreamPath(after(target, "/api/stream/video/")?);
+        Get UserOrGuest FieldsOrQuery => Route::StreamPath(after(target, "/api/stream/video/")?);
     }
-    ["api", "stream", id] id id         { Get User FieldsOrQuery => Route::StreamId(id); }
+    ["api", "stream", id] id id         { Get UserOrGuest FieldsOrQuery => Route::StreamId(id); }
     ["stream", "video", _, ..]          {
-        Get User FieldsOrQuery => Route::StreamPath(after(target, "/stream/video/")?);
+        Get UserOrGuest FieldsOrQuery => Route::StreamPath(after(target, "/stream/video/")?);
     }
+    ["s", _, _]                         { Get UserOrGuest Path => Route::Shared; }
     // The administrator.
     ["api", "admin", "audit"]           { Get Admin Fields => Route::Audit; }
 }
 
 impl Route<'_> {
     /// Whether the route is about a JSON body.
-    pub fn wants_body(&self) -> bool {
+    pub fn body(&self) -> Wanting {
         match self {
             Route::Login
             | Route::ChangeMe
             | Route::ChangePassword
             | Route::SetPreferences
             | Route::AddUser
-            | Route::ChangeUser(_) => true,
+            | Route::ChangeUser(_) => Wanting::Needed,
+            Route::MakeLink(_) => Wanting::MayBe,
             Route::Health(_)
             | Route::Metrics
             | Route::Logout
@@ -262,10 +283,12 @@ impl Route<'_> {
             | Route::StopStream(_)
             | Route::Videos
             | Route::Video(_)
+            | Route::LibraryPlaylist
+            | Route::Shared
             | Route::StreamPath(_)
             | Route::StreamId(_)
             | Route::Audit
-            | Route::Options(_) => false,
+            | Route::Options(_) => Wanting::Nothing,
         }
     }
 }
@@ -276,7 +299,17 @@ fn options<'a>(allow: &'static str) -> Resolved<'a> {
 
 /// Whether films are there, whatever the method: pages of other sites may be allowed to read them, and why not.
 pub fn is_media(target: &Target<'_>) -> bool {
-    matches!(target.segments().as_slice(), ["api", "stream", ..] | ["stream", "video", ..])
+    matches!(target.segments().as_slice(), ["api", "stream", ..] | ["stream", "video", ..] | ["s", _, _])
+}
+
+/// Whether the path carries a token.
+pub fn is_shared(target: &Target<'_>) -> bool {
+    matches!(target.segments().as_slice(), ["s", ..])
+}
+
+/// The path as a log may show it: without a token.
+pub fn shown<'a>(target: &'a Target<'_>) -> &'a str {
+    if is_shared(target) { "/s/…" } else { &target.path }
 }
 
 /// Only as we write it, in small letters or capitals (Apple's): braces, `urn:uuid:` or no dashes would give one video many
@@ -300,6 +333,13 @@ mod tests {
         let head = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         let Ok(Parsed::Complete { request, .. }) = parse(head.as_bytes()) else { panic!("no request: {line}") };
         resolve(request.method, &request.target).map(|found| format!("{:?}", found.route)).map_err(|no| no.status())
+    }
+
+    #[test]
+    fn a_token_in_the_path_is_not_shown() {
+        let head = "GET /s/secret/film.mp4 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let Ok(Parsed::Complete { request, .. }) = parse(head.as_bytes()) else { panic!("no request") };
+        assert_eq!(shown(&request.target), "/s/…");
     }
 
     #[test]
@@ -328,6 +368,11 @@ mod tests {
             ("HEAD /stream/video/a.mp4?token=x", Ok("StreamPath(\"a.mp4\")".into())),
             (&format!("GET /api/stream/{id}"), Ok(format!("StreamId({id})"))),
             ("GET /api/stream/video", Err(404)),
+            ("GET /s/abc/film.mp4", Ok("Shared".into())),
+            ("GET /s/abc", Err(404)),
+            ("POST /s/abc/film.mp4", Err(405)),
+            ("GET /api/library.m3u8?token=x", Ok("LibraryPlaylist".into())),
+            (&format!("POST /api/videos/{id}/link"), Ok(format!("MakeLink({id})"))),
             ("DELETE /api/stream/video/a.mp4", Err(405)),
             ("OPTIONS /api/auth/login", Ok("Options(\"POST, OPTIONS\")".into())),
             ("OPTIONS /stream/video/a", Ok("Options(\"GET, HEAD, OPTIONS\")".into())),

@@ -5,18 +5,22 @@
 //! Asks no database and takes no lock.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::auth::presence::Sign;
+use crate::auth::{Caller, Grant};
 use crate::http::conditional::{self, ETag, Validators, Verdict};
 use crate::http::multipart::{self, Boundary};
 use crate::http::range::{self, Extent, Selection};
 use crate::http::reject::Reject;
-use crate::http::request::{Method, Request};
+use crate::http::request::{Fields, Method, Request};
 use crate::http::response::Response;
 use crate::http::{date, media_type};
 use crate::library::{self, Candidate, Library};
+use crate::playback::{Key, Owner, Player, Watcher};
 use crate::store::Timestamp;
 use crate::sys::engine::Engine;
 use crate::sys::file::{self, MediaFile};
@@ -41,6 +45,55 @@ pub struct OpenVideo {
     pub root: usize,
 }
 
+/// What of the library is seen, and for how long by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The one film that there is, for who may see only one.
+    pub only: Option<Uuid>,
+    /// Who may keep the answer.
+    pub caching: Caching,
+}
+
+/// Who may keep an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// The client that asked.
+    Private,
+    /// Any cache on the way, for so many seconds.
+    Shared {
+        /// Until the link ends.
+        seconds: i64,
+    },
+}
+
+/// Who may keep a film that was asked for by a token in its path, where links are there for an edge cache.
+///
+/// # Errors
+/// 403 for a link whose plays are counted: a cache would hide them.
+pub fn shared_caching(grant: &Grant, now: Timestamp) -> Result<Caching, Reject> {
+    match grant.caller()? {
+        Caller::Guest(guest) if guest.max_plays.is_some() => Err(Reject::Forbidden),
+        Caller::Guest(guest) => Ok(Caching::Shared { seconds: guest.expires_at.seconds() - now.seconds() }),
+        // Ends with its session, which no cache hears of.
+        Caller::User(_) | Caller::Player { .. } => Ok(Caching::Private),
+    }
+}
+
+/// Whose playback of a film a request belongs to, and who watches.
+pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -> (Key, Watcher) {
+    let place = Player::Place(client, fields.user_agent);
+    let (owner, session_id, player, sign) = match caller {
+        Caller::User(account) | Caller::Player { account, .. } => {
+            let player = if account.is_login { Player::Session(account.session_id) } else { place };
+            (Owner::User(account.user_id), account.session_id, player, account.presence.sign())
+        }
+        Caller::Guest(guest) => (Owner::Link(guest.link_id), guest.link_id, place, Sign::default()),
+    };
+    let player = fields.playback_session_id.map_or(player, Player::Named).number();
+    let user_id = caller.user_id();
+    (Key { owner, video, player }, Watcher { user_id, session_id, client, sign })
+}
+
 /// Answers a request for a film.
 ///
 /// # Errors
@@ -49,31 +102,41 @@ pub async fn answer(
     library: &Library,
     engine: Engine,
     wanted: Wanted<'_>,
+    view: View,
     request: &Request<'_>,
     now: Timestamp,
 ) -> Result<Response<OpenVideo>, Reject> {
     let index;
     let media = match wanted {
-        Wanted::Path(path) => open_first(library, engine, &library.candidates(path)).await?,
+        Wanted::Path(path) => open_first(library, engine, &library.candidates(path), view).await?,
         Wanted::Id(id) => {
             index = library.index();
             let place = index.by_id(id).and_then(|video| library.locate(video)).ok_or(Reject::NotFound)?;
-            open_first(library, engine, &[place]).await?
+            open_first(library, engine, &[place], view).await?
         }
     };
     media.answer(request, now)
 }
 
 /// Opens the first candidate that is a film. What is none by its name is not even opened.
-async fn open_first<'a>(library: &Library, engine: Engine, candidates: &[Candidate<'a>]) -> Result<Media<'a>, Reject> {
+async fn open_first<'a>(
+    library: &Library,
+    engine: Engine,
+    candidates: &[Candidate<'a>],
+    view: View,
+) -> Result<Media<'a>, Reject> {
     for candidate in candidates {
         let Some(content_type) = library.media_type(candidate.path) else { continue };
         let Some(path) = library::kernel_path(candidate.path) else { continue };
+        let id = library::video_id(candidate.root_name, candidate.path.as_bytes());
+        // Who may see one film learns of no other whether it is there.
+        if view.only.is_some_and(|only| only != id) {
+            continue;
+        }
         match engine.open(candidate.directory, path).await {
             Ok(Some(file)) => {
-                let id = library::video_id(candidate.root_name, candidate.path.as_bytes());
                 let video = OpenVideo { id, file: Arc::new(file), root: candidate.root };
-                return Ok(Media { video, path: candidate.path, content_type });
+                return Ok(Media { video, path: candidate.path, content_type, caching: view.caching });
             }
             Ok(None) => {} // A folder, a FIFO, a device: not a film.
             Err(error) if file::is_absence(&error) => {}
@@ -103,6 +166,7 @@ struct Media<'a> {
     video: OpenVideo,
     path: &'a str,
     content_type: &'static str,
+    caching: Caching,
 }
 
 impl Media<'_> {
@@ -114,7 +178,7 @@ impl Media<'_> {
             Verdict::PreconditionFailed => return Err(Reject::PreconditionFailed),
             Verdict::NotModified => {
                 let response = Response::new(304).field("X-Content-Type-Options", "nosniff");
-                return Ok(described(response, &validators, now));
+                return Ok(self.described(response, &validators, now));
             }
             // Only GET has ranges (RFC 9110 §14.2).
             Verdict::Proceed { range_applies: true } if request.method == Method::Get => request.fields.range,
@@ -143,10 +207,26 @@ impl Media<'_> {
     /// The fields that 200 and 206 share.
     fn named(&self, response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
         let filename = self.path.rsplit('/').next().unwrap_or(self.path);
+        let response = response.field("Content-Disposition", media_type::content_disposition(filename));
+        let response = match self.caching {
+            Caching::Private => response.field("X-Accel-Buffering", "no"),
+            Caching::Shared { .. } => response,
+        };
+        self.described(response, validators, now)
+    }
+
+    /// The fields that 200, 206 and 304 share (RFC 9110 §15.4.5).
+    fn described(&self, response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
         let response = response
-            .field("Content-Disposition", media_type::content_disposition(filename))
-            .field("X-Accel-Buffering", "no");
-        described(response, validators, now)
+            .field("Accept-Ranges", "bytes")
+            .field("ETag", validators.etag)
+            .field("Last-Modified", date::format(validators.last_modified(now.seconds())));
+        match self.caching {
+            Caching::Private => response.field("Cache-Control", "private, max-age=0, must-revalidate"),
+            Caching::Shared { seconds } => {
+                response.field("Cache-Control", format_args!("public, s-maxage={seconds}, max-age=0, must-revalidate"))
+            }
+        }
     }
 
     /// From the descriptor that will be sent, so that they can never describe another file.
@@ -155,15 +235,6 @@ impl Media<'_> {
         let seconds = i64::try_from(modified_ns.div_euclid(1_000_000_000)).unwrap_or(0);
         Validators { etag: ETag::new(size, modified_ns, path_hash(self.path)), modified: seconds }
     }
-}
-
-/// The fields that 200, 206 and 304 share (RFC 9110 §15.4.5).
-fn described(response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
-    response
-        .field("Accept-Ranges", "bytes")
-        .field("ETag", validators.etag)
-        .field("Last-Modified", date::format(validators.last_modified(now.seconds())))
-        .field("Cache-Control", "private, max-age=0, must-revalidate")
 }
 
 /// FNV-1a of the path below its root: the same after a restart, a remount, and on another machine.

@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use crate::api::sessions::end;
 use crate::api::{Asking, Services, parse};
-use crate::auth::carriers::{Basic, COOKIE};
-use crate::auth::grant::{Account, Grant};
+use crate::auth::carriers::{Basic, COOKIE, Carried};
+use crate::auth::grant::{Account, Caller, Grant};
+use crate::auth::guest;
 use crate::auth::limiter::Attempt;
 use crate::auth::password::HashError;
 use crate::auth::token::{Claims, Preferences, SessionRef};
-use crate::auth::{BAD_PASSWORD, BAD_TOKEN};
+use crate::auth::{BAD_LINK, BAD_PASSWORD, BAD_TOKEN};
 use crate::http::reject::{Reject, Running};
 use crate::http::response::Response;
 use crate::store::{AuditAction, Device, Fault, Login as Recorded, NewSession, Room, Session, Timestamp, User};
@@ -123,12 +124,47 @@ pub async fn me<F>(services: &Services, grant: &Grant) -> Result<Response<F>, Re
     Ok(Response::json(200, &user))
 }
 
+/// Whom a credential proves: by a token that we signed and a session that lives, by a link that has not ended, or by name and
+/// password.
+///
+/// # Errors
+/// 401 for what proves nobody, 429 after too many wrong passwords, 503 when the store is busy.
+pub async fn caller(
+    services: &Services,
+    carried: Carried<'_>,
+    asking: Asking,
+    now: Timestamp,
+) -> Result<Caller, Reject> {
+    let seconds = now.seconds().unsigned_abs();
+    match carried {
+        Carried::Password(basic) => by_password(services, basic, asking, now).await.map(Caller::User),
+        Carried::Media(token) | Carried::Any(token) if guest::is_token(&token) => {
+            services.guests.find(&token, now).map(Caller::Guest).ok_or(BAD_LINK)
+        }
+        Carried::Media(token) => by_media_token(services, &token, now).await,
+        Carried::Any(token) => match services.signer.verify(&token, seconds) {
+            Ok(claims) => services.sessions.account(&claims, now).await.map(Caller::User),
+            Err(_) => by_media_token(services, &token, now).await,
+        },
+        Carried::Token(token) => {
+            let claims = services.signer.verify(&token, seconds)?;
+            services.sessions.account(&claims, now).await.map(Caller::User)
+        }
+    }
+}
+
+async fn by_media_token(services: &Services, token: &str, now: Timestamp) -> Result<Caller, Reject> {
+    let claims = services.signer.verify_media(token, now.seconds().unsigned_abs())?;
+    let account = services.sessions.player(&claims, now).await?;
+    Ok(Caller::Player { account, video_id: claims.video })
+}
+
 /// Whom a name and a password prove that came with a request: `Authorization: Basic`, and what players make of
 /// `http://name:password@host/`. All callers of one user from one address share a session, which is no login.
 ///
 /// # Errors
 /// 401 for a wrong one, 429 after too many, 503 when passwords queue up or the store is busy.
-pub async fn by_password(
+async fn by_password(
     services: &Services,
     Basic { name, password }: Basic,
     asking: Asking,
@@ -150,8 +186,8 @@ pub async fn by_password(
 }
 
 /// The caller, whose session is a login.
-fn with_row(grant: &Grant) -> Result<&Arc<Account>, Reject> {
-    grant.account().and_then(|account| if account.is_login { Ok(account) } else { Err(Reject::Forbidden) })
+pub(crate) fn with_row(grant: &Grant) -> Result<&Arc<Account>, Reject> {
+    grant.account().and_then(|account| if account.is_login { Ok(account) } else { Err(Reject::SessionNeeded) })
 }
 
 /// The user whom a name and a password prove. Counted before the hash; a right password is given back.

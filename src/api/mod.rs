@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod auth;
 pub mod health;
+pub mod links;
 pub mod metrics;
+pub mod playlist;
 pub mod sessions;
 pub mod streams;
 pub mod users;
@@ -32,7 +34,8 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::playback::Playbacks;
 use crate::session::Table;
-use crate::store::{Audit, AuditAction, Store};
+use crate::session::guests::Guests;
+use crate::store::{Audit, AuditAction, Fault, Store, Timestamp};
 use crate::sys::engine::Engine;
 
 /// What the handlers work with: all that the daemon put together at start.
@@ -48,6 +51,8 @@ pub struct Services {
     pub playbacks: Playbacks,
     /// Who is signed in.
     pub sessions: Table,
+    /// Who has a link.
+    pub guests: Guests,
     /// Signs and verifies tokens.
     pub signer: Signer,
     /// The password thread.
@@ -76,6 +81,17 @@ impl Services {
         self.sessions.ended(sessions);
         self.playbacks.stop_sessions(sessions);
     }
+
+    /// An account was changed or is gone, as the store knows already: so may be the links it made.
+    ///
+    /// # Errors
+    /// 503 when the store could not be read: then the links of somebody who is gone go on until it can.
+    pub(crate) async fn links_changed(&self, now: Timestamp) -> Result<(), Reject> {
+        self.guests.load(now).await.map_err(Fault::into_reject)?;
+        self.sessions.ended(&[]); // Who was let in by a link before this is looked at again.
+        self.playbacks.stop_links(|link_id| !self.guests.has(link_id));
+        Ok(())
+    }
 }
 
 /// Who is asking, for the log.
@@ -101,6 +117,11 @@ pub struct Page<Item> {
     pub items: Vec<Item>,
     /// What to ask with for the next page; `None` on the last.
     pub next: Option<String>,
+}
+
+/// An address of this server, as the client wrote its name; without one, the path.
+fn absolute(host: Option<&str>, path: std::fmt::Arguments<'_>) -> String {
+    host.map_or_else(|| path.to_string(), |host| format!("http://{host}{path}"))
 }
 
 /// A JSON body as the value a handler wants.

@@ -19,7 +19,8 @@ use crate::store::{AuditAction, Timestamp};
 #[serde(rename_all = "camelCase")]
 struct StreamView {
     stream_id: Uuid,
-    user_id: Uuid,
+    /// None for a link that the machine's command line made.
+    user_id: Option<Uuid>,
     video_id: Uuid,
     start_time: Timestamp,
     bytes_streamed: u64,

@@ -156,6 +156,7 @@ pub async fn remove<F>(
     services.remembered.forget(id);
     services.sessions.changed(id);
     services.playbacks.stop_user(id, None);
+    services.links_changed(now).await?;
     Ok(Response::empty(204))
 }
 
@@ -252,6 +253,7 @@ async fn apply<F>(
     if is_void {
         // Those who came in by password have no session that could have been ended.
         services.playbacks.stop_user(id, kept_session);
+        services.links_changed(now).await?;
     }
     Ok(Response::json(200, &user))
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::api::{Page, Services, bad, page_cursor, page_limit};
+use crate::auth::Grant;
 use crate::http::media_type;
 use crate::http::reject::Reject;
 use crate::http::response::Response;
@@ -98,8 +99,11 @@ pub fn list<F>(services: &Services, target: &Target<'_>) -> Result<Response<F>, 
 /// One video.
 ///
 /// # Errors
-/// 404 when there is none of this id.
-pub fn get<F>(services: &Services, id: Uuid) -> Result<Response<F>, Reject> {
+/// 404 when there is none of this id, or none that the caller may see.
+pub fn get<F>(services: &Services, grant: &Grant, id: Uuid) -> Result<Response<F>, Reject> {
+    if grant.only_video().is_some_and(|only| only != id) {
+        return Err(Reject::NotFound);
+    }
     let index = services.library.index();
     let video = index.by_id(id).ok_or(Reject::NotFound)?;
     Ok(Response::json(200, &VideoView::new(&services.library, video)))

@@ -22,15 +22,23 @@ pub const COOKIE: &str = "reelway";
 pub enum Carriers {
     /// The Authorization field, and the cookie.
     Fields,
-    /// These, and `?token=`.
+    /// These, and `?token=`, with a token of any kind.
     FieldsOrQuery,
+    /// The same, but in the query only a token for one film.
+    FieldsOrMediaQuery,
+    /// The second segment of the path, with a token for one film, and nothing else.
+    Path,
 }
 
 /// What a request carries to prove who is asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Carried<'a> {
-    /// A token.
+    /// A session's token.
     Token(Cow<'a, str>),
+    /// A token for one film.
+    Media(Cow<'a, str>),
+    /// Either of these.
+    Any(Cow<'a, str>),
     /// A name and a password.
     Password(Basic),
 }
@@ -60,6 +68,9 @@ pub fn carried<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Optio
     let changes_nothing = matches!(request.method, Method::Get | Method::Head | Method::Options);
     let origin = request.fields.origin;
     let is_ours = |origin| is_own_origin(origin, request.fields.host);
+    if carriers == Carriers::Path {
+        return Ok(request.target.segments().get(1).map(|token| Carried::Media(Cow::Borrowed(*token))));
+    }
     if let Some(field) = request.fields.authorization {
         if let Some(basic) = basic(field) {
             // A program has no origin; a page that has one must be ours.
@@ -72,10 +83,10 @@ pub fn carried<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Optio
         }
         return bearer(field).map(|token| Some(Carried::Token(Cow::Borrowed(token)))).ok_or(BAD_TOKEN);
     }
-    if carriers == Carriers::FieldsOrQuery
-        && let Some(token) = request.target.query_value("token")
-    {
-        return Ok(Some(Carried::Token(token)));
+    match (carriers, request.target.query_value("token")) {
+        (Carriers::FieldsOrQuery, Some(token)) => return Ok(Some(Carried::Any(token))),
+        (Carriers::FieldsOrMediaQuery, Some(token)) => return Ok(Some(Carried::Media(token))),
+        (Carriers::Fields | Carriers::Path, _) | (_, None) => {}
     }
     let Some(token) = request.fields.cookie.and_then(cookie) else { return Ok(None) };
     if changes_nothing || origin.is_some_and(is_ours) {
@@ -136,7 +147,7 @@ mod tests {
         let Ok(Parsed::Complete { request, .. }) = parse(head.as_bytes()) else { panic!("not a request: {head}") };
         carried(&request, carriers).map(|carried| {
             carried.map(|carried| match carried {
-                Carried::Token(token) => token.into_owned(),
+                Carried::Token(token) | Carried::Media(token) | Carried::Any(token) => token.into_owned(),
                 Carried::Password(Basic { name, password }) => format!("{name} + {password}"),
             })
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::auth::NO_TOKEN;
+use crate::auth::guest::Guest;
 use crate::auth::presence::Presence;
 use crate::http::reject::Reject;
 use crate::store::{Role, Session, User};
@@ -16,6 +17,8 @@ pub enum Need {
     Public,
     /// A signed-in user.
     User,
+    /// A signed-in user, or whoever may watch the one film it is about.
+    UserOrGuest,
     /// An administrator.
     Admin,
     /// An administrator, or a program on this machine.
@@ -41,10 +44,26 @@ pub struct Account {
     pub presence: Presence,
 }
 
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A signed-in user.
+    User(Arc<Account>),
+    /// A signed-in user's player, for one film.
+    Player {
+        /// The user, and the session that the player was let in by.
+        account: Arc<Account>,
+        /// The film.
+        video_id: Uuid,
+    },
+    /// Whoever has a share link, for one film.
+    Guest(Arc<Guest>),
+}
+
 /// The proof that the caller may take the route. Made by [`Need::judge`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    caller: Option<Arc<Account>>,
+    caller: Option<Caller>,
 }
 
 /// Whose objects a caller may see and end.
@@ -96,14 +115,13 @@ impl Need {
     ///
     /// # Errors
     /// 401 without a caller where one is needed, 403 when the caller's role does not suffice.
-    pub fn judge(self, caller: Option<Arc<Account>>, is_loopback: bool) -> Result<Grant, Reject> {
-        let role = caller.as_ref().map(|account| account.role);
-        let allowed = match (self, role) {
-            (Need::Public, _) | (Need::User, Some(_)) => Ok(()),
+    pub fn judge(self, caller: Option<Caller>, is_loopback: bool) -> Result<Grant, Reject> {
+        let allowed = match (self, &caller) {
+            (Need::Public, _) | (Need::UserOrGuest, Some(_)) | (Need::User, Some(Caller::User(_))) => Ok(()),
             (Need::AdminOrLoopback, _) if is_loopback => Ok(()),
-            (Need::Admin | Need::AdminOrLoopback, Some(Role::Admin)) => Ok(()),
-            (Need::Admin | Need::AdminOrLoopback, Some(Role::User)) => Err(Reject::Forbidden),
-            (Need::User | Need::Admin | Need::AdminOrLoopback, None) => Err(NO_TOKEN),
+            (Need::Admin | Need::AdminOrLoopback, Some(Caller::User(account))) if account.role == Role::Admin => Ok(()),
+            (Need::User | Need::Admin | Need::AdminOrLoopback, Some(_)) => Err(Reject::Forbidden),
+            (Need::User | Need::UserOrGuest | Need::Admin | Need::AdminOrLoopback, None) => Err(NO_TOKEN),
         };
         allowed.map(|()| Grant { caller })
     }
@@ -113,9 +131,30 @@ impl Grant {
     /// The user, on a route that needs one.
     ///
     /// # Errors
-    /// 401 on a route that does not and got none.
+    /// 401 on a route that does not and got none, 403 for who may watch one film only.
     pub fn account(&self) -> Result<&Arc<Account>, Reject> {
+        match &self.caller {
+            Some(Caller::User(account)) => Ok(account),
+            Some(Caller::Player { .. } | Caller::Guest(_)) => Err(Reject::Forbidden),
+            None => Err(NO_TOKEN),
+        }
+    }
+
+    /// Who asks, on a route that needs somebody.
+    ///
+    /// # Errors
+    /// 401 on a route that does not and got nobody.
+    pub fn caller(&self) -> Result<&Caller, Reject> {
         self.caller.as_ref().ok_or(NO_TOKEN)
+    }
+
+    /// The one film that the caller may see, if it is only one.
+    pub fn only_video(&self) -> Option<Uuid> {
+        match &self.caller {
+            Some(Caller::Player { video_id, .. }) => Some(*video_id),
+            Some(Caller::Guest(guest)) => Some(guest.video_id),
+            Some(Caller::User(_)) | None => None,
+        }
     }
 
     /// Whose objects the caller may see: an administrator everybody's, anybody else their own.
@@ -131,16 +170,26 @@ impl Grant {
 
     /// The id of the user who acts, for the audit trail.
     pub fn actor(&self) -> Option<Uuid> {
-        self.caller.as_ref().map(|account| account.user_id)
+        self.caller.as_ref().and_then(Caller::user_id)
+    }
+}
+
+impl Caller {
+    /// The user who asks, or lets somebody ask.
+    pub fn user_id(&self) -> Option<Uuid> {
+        match self {
+            Caller::User(account) | Caller::Player { account, .. } => Some(account.user_id),
+            Caller::Guest(guest) => guest.user_id,
+        }
     }
 }
 
 impl Scope {
-    /// Whether an object of this user lies in it.
-    pub fn has(self, user_id: Uuid) -> bool {
+    /// Whether an object of this user lies in it, or one of nobody's.
+    pub fn has(self, user_id: impl Into<Option<Uuid>>) -> bool {
         match self {
             Scope::All => true,
-            Scope::Own(own) => user_id == own,
+            Scope::Own(own) => user_id.into() == Some(own),
         }
     }
 
@@ -157,22 +206,34 @@ impl Scope {
 mod tests {
     use super::*;
 
-    fn account(role: Role) -> Option<Arc<Account>> {
-        Some(Arc::new(Account::for_test(Uuid::nil(), Uuid::nil(), role)))
+    fn account(role: Role) -> Arc<Account> {
+        Arc::new(Account::for_test(Uuid::nil(), Uuid::nil(), role))
+    }
+
+    fn user(role: Role) -> Option<Caller> {
+        Some(Caller::User(account(role)))
+    }
+
+    fn guest() -> Option<Caller> {
+        let id = Uuid::from_u128(7);
+        let (expires_at, max_plays) = (crate::store::Timestamp::from_microseconds(0), None);
+        Some(Caller::Guest(Arc::new(Guest { link_id: id, user_id: None, video_id: id, expires_at, max_plays })))
     }
 
     #[test]
     fn each_need_admits_exactly_whom_it_names() {
         use Need::*;
-        let callers = [None, account(Role::User), account(Role::Admin)];
+        let player = Some(Caller::Player { account: account(Role::Admin), video_id: Uuid::nil() });
+        let callers = [None, guest(), player, user(Role::User), user(Role::Admin)];
         for (need, is_loopback, expected) in [
-            (Public, false, [200, 200, 200]),
-            (User, false, [401, 200, 200]),
-            (User, true, [401, 200, 200]),
-            (Admin, false, [401, 403, 200]),
-            (Admin, true, [401, 403, 200]),
-            (AdminOrLoopback, false, [401, 403, 200]),
-            (AdminOrLoopback, true, [200, 200, 200]),
+            (Public, false, [200, 200, 200, 200, 200]),
+            (UserOrGuest, false, [401, 200, 200, 200, 200]),
+            (User, false, [401, 403, 403, 200, 200]),
+            (User, true, [401, 403, 403, 200, 200]),
+            (Admin, false, [401, 403, 403, 403, 200]),
+            (Admin, true, [401, 403, 403, 403, 200]),
+            (AdminOrLoopback, false, [401, 403, 403, 403, 200]),
+            (AdminOrLoopback, true, [200, 200, 200, 200, 200]),
         ] {
             for (caller, expected) in callers.iter().zip(expected) {
                 let status = need.judge(caller.clone(), is_loopback).map_or_else(|reject| reject.status(), |_| 200);
@@ -183,10 +244,11 @@ mod tests {
 
     #[test]
     fn a_user_sees_their_own_and_an_administrator_everybodys() {
-        let scope = |role| Need::User.judge(account(role), false).unwrap().scope().unwrap();
+        let scope = |role| Need::User.judge(user(role), false).unwrap().scope().unwrap();
         let (own, other) = (Uuid::nil(), Uuid::from_u128(1));
         assert_eq!([own, other].map(|id| scope(Role::User).has(id)), [true, false]);
         assert_eq!([own, other].map(|id| scope(Role::Admin).has(id)), [true, true]);
+        assert!(scope(Role::Admin).has(None) && !scope(Role::User).has(None));
         let nobody = Need::Public.judge(None, false).unwrap();
         assert_eq!(nobody.scope(), Err(NO_TOKEN));
     }

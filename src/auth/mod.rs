@@ -7,6 +7,7 @@
 
 pub mod carriers;
 pub mod grant;
+pub mod guest;
 pub mod keys;
 pub mod limiter;
 pub mod password;
@@ -16,7 +17,7 @@ pub mod token;
 
 use crate::http::reject::{Challenge, Credential, Reject};
 
-pub use grant::{Account, Grant, Need};
+pub use grant::{Account, Caller, Grant, Need};
 pub use keys::Keys;
 pub use password::Hasher;
 
@@ -25,5 +26,7 @@ pub const NO_TOKEN: Reject = Reject::Unauthorized { credential: Credential::Miss
 /// 401 for a name and a password that prove nobody, in whatever field they came.
 pub const BAD_PASSWORD: Reject =
     Reject::Unauthorized { credential: Credential::Password, challenge: Challenge::Bearer };
+/// 401 for a share link that is none, or is over.
+pub const BAD_LINK: Reject = Reject::Unauthorized { credential: Credential::Link, challenge: Challenge::Bearer };
 /// 401 for a token that is not worth anything, whatever the reason: its bearer learns none.
 pub const BAD_TOKEN: Reject = Reject::Unauthorized { credential: Credential::Invalid, challenge: Challenge::Bearer };

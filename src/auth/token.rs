@@ -4,14 +4,17 @@
 //! else; `exp` and `iat` are required and at most 24 hours apart. A token proves only that we signed it: what it is
 //! worth, its session's row says.
 
-mod keyed;
+pub(crate) mod keyed;
+mod media;
 
 pub use keyed::KeyedHash;
+pub use media::MediaClaims;
 
 use std::fmt;
 use std::str::FromStr;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -129,6 +132,10 @@ impl Signer {
     /// # Errors
     /// When the cryptographic library fails.
     pub fn sign(&self, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+        self.encode(claims)
+    }
+
+    fn encode(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
         let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::HS256) };
         jsonwebtoken::encode(&header, claims, &self.encoding)
     }
@@ -138,16 +145,26 @@ impl Signer {
     /// # Errors
     /// 401, whatever is wrong with it: a caller learns nothing from the reason.
     pub fn verify(&self, token: &str, now: u64) -> Result<Claims, Reject> {
+        self.decode(token, now, |claims: &Claims| (claims.iat, claims.exp))
+    }
+
+    /// What a token says, if we signed it and it lives by what `times` reads of it: when it was made and when it ends.
+    fn decode<Said: DeserializeOwned + Clone>(
+        &self,
+        token: &str,
+        now: u64,
+        times: impl Fn(&Said) -> (u64, u64),
+    ) -> Result<Said, Reject> {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(BAD_TOKEN);
         }
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
-        let claims = decoded.claims;
-        let lives = now <= claims.exp.saturating_add(LEEWAY_SECONDS);
-        let has_begun = claims.iat <= now.saturating_add(LEEWAY_SECONDS);
-        let life = claims.exp.saturating_sub(claims.iat);
+        let decoded = jsonwebtoken::decode::<Said>(token, &self.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
+        let (made, ends) = times(&decoded.claims);
+        let lives = now <= ends.saturating_add(LEEWAY_SECONDS);
+        let has_begun = made <= now.saturating_add(LEEWAY_SECONDS);
+        let is_short = ends.saturating_sub(made) <= limits::TOKEN_LIFE.as_secs();
         let is_ours = self.has_only_known_fields(&decoded.header);
-        (is_ours && lives && has_begun && life <= limits::TOKEN_LIFE.as_secs()).then_some(claims).ok_or(BAD_TOKEN)
+        (is_ours && lives && has_begun && is_short).then_some(decoded.claims).ok_or(BAD_TOKEN)
     }
 
     /// The crate parses `crit`, `jku`, `jwk`, `x5u` … and leaves them be; a token that has any is not one of ours.

@@ -21,7 +21,8 @@ pub(super) struct Given {
 pub(super) enum Content {
     Text(String),
     Integer(i64),
-    /// A fraction, a truth value, a date, an integer beyond 64 bits: no option takes one.
+    Truth(bool),
+    /// A fraction, a date, an integer beyond 64 bits: no option takes one.
     Other(String),
     List(Vec<Given>),
     Table(Vec<Member>),
@@ -50,6 +51,11 @@ impl Given {
         Given { line: None, content: Content::Integer(integer) }
     }
 
+    /// A truth value that does not come from a file.
+    pub fn truth(truth: bool) -> Given {
+        Given { line: None, content: Content::Truth(truth) }
+    }
+
     /// A list that does not come from a file.
     pub fn list(items: impl Iterator<Item = Given>) -> Given {
         Given { line: None, content: Content::List(items.collect()) }
@@ -60,6 +66,7 @@ impl Given {
         let whole = match &self.content {
             Content::Text(text) => format!("{text:?}"),
             Content::Integer(integer) => integer.to_string(),
+            Content::Truth(truth) => truth.to_string(),
             Content::Other(text) => text.clone(),
             Content::List(_) => "a list".to_owned(),
             Content::Table(_) => "a table".to_owned(),
@@ -119,7 +126,8 @@ fn of_json(value: &serde_json::Value) -> Given {
     let content = match value {
         Value::String(text) => Content::Text(text.clone()),
         Value::Number(number) => number.as_i64().map_or_else(|| Content::Other(number.to_string()), Content::Integer),
-        Value::Null | Value::Bool(_) => Content::Other(value.to_string()),
+        Value::Bool(truth) => Content::Truth(*truth),
+        Value::Null => Content::Other(value.to_string()),
         Value::Array(items) => Content::List(items.iter().map(of_json).collect()),
         Value::Object(members) => Content::Table(
             members
@@ -139,7 +147,7 @@ fn given(source: &str, value: &Spanned<DeValue<'_>>) -> Given {
             Err(_beyond_64_bits) => Content::Other(integer.to_string()),
         },
         DeValue::Float(float) => Content::Other(float.to_string()),
-        DeValue::Boolean(boolean) => Content::Other(boolean.to_string()),
+        DeValue::Boolean(boolean) => Content::Truth(*boolean),
         DeValue::Datetime(datetime) => Content::Other(datetime.to_string()),
         DeValue::Array(items) => Content::List(list(source, items)),
         DeValue::Table(table) => Content::Table(members(source, table)),

@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Origins,
     /// A list of `{ name, path }`.
     Roots,
+    /// Yes or no.
+    Truth,
 }
 
 /// What a number without a unit means.
@@ -79,6 +81,7 @@ impl Kind {
             Kind::ListOf(words) => format!("a list of at least one of {}", words.join(", ")),
             Kind::Addresses => "a list of IP addresses with ports, such as \"192.168.1.9:3000\"".to_owned(),
             Kind::Origins => "a list of origins, such as \"https://tv.example.org\", or [\"*\"]".to_owned(),
+            Kind::Truth => "true or false".to_owned(),
             Kind::Roots => "a list of { name, path }, such as [{ name = \"films\", path = \"/srv/films\" }]".to_owned(),
         }
     }
@@ -89,6 +92,7 @@ impl Kind {
         let is_array = text.trim_start().starts_with('[');
         let read = match self {
             Kind::Integer { .. } => text.trim().parse().ok().map(Given::integer),
+            Kind::Truth => text.trim().parse().ok().map(Given::truth),
             Kind::ListOf(_) | Kind::Addresses | Kind::Origins | Kind::Roots if is_array => {
                 given::from_toml(text.trim()).or_else(|| given::from_json(text))
             }
@@ -132,6 +136,7 @@ impl Kind {
             }
             (Kind::Addresses, Content::List(items)) => each(items, address),
             (Kind::Origins, Content::List(items)) => each(items, origin),
+            (Kind::Truth, Content::Truth(truth)) => Ok(Value::from(*truth)),
             (Kind::Roots, Content::List(items)) => roots(items, base),
             _ => self.refuse(given),
         }
@@ -198,7 +203,9 @@ fn address(item: &Given) -> Result<String, String> {
             Ok(address) => Ok(address.to_string()),
             Err(_) => Err(address_wanted(item)),
         },
-        Content::Integer(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => Err(address_wanted(item)),
+        Content::Integer(_) | Content::Truth(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => {
+            Err(address_wanted(item))
+        }
     }
 }
 
@@ -244,7 +251,7 @@ fn milliseconds(given: &Given, alone: Alone) -> Option<u64> {
     let (number, unit) = match &given.content {
         Content::Integer(integer) => (u64::try_from(*integer).ok()?, ""),
         Content::Text(text) => number_and_unit(text)?,
-        Content::Other(_) | Content::List(_) | Content::Table(_) => return None,
+        Content::Truth(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => return None,
     };
     in_milliseconds(number, unit, alone)
 }
@@ -327,7 +334,7 @@ fn root(item: &Given, base: Option<&Path>) -> Result<(Option<String>, String), V
     match &item.content {
         Content::Text(_) => Ok((None, root_path(item, base)?)),
         Content::Table(members) => root_of_table(item, members, base),
-        Content::Integer(_) | Content::Other(_) | Content::List(_) => Kind::Roots.refuse(item),
+        Content::Integer(_) | Content::Truth(_) | Content::Other(_) | Content::List(_) => Kind::Roots.refuse(item),
     }
 }
 
@@ -362,7 +369,7 @@ fn root_of_table(
 fn root_path(given: &Given, base: Option<&Path>) -> Result<String, Vec<Misfit>> {
     let path = match &given.content {
         Content::Text(text) => absolute(text, base),
-        Content::Integer(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => None,
+        Content::Integer(_) | Content::Truth(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => None,
     };
     path.ok_or_else(|| {
         let sentence = format!("has the path {}, but a path must be absolute.", given.shown());

@@ -300,6 +300,8 @@ pub struct Net {
     pub head_timeout: Duration,
     /// Origins of pages that may show films: `https://host`, or `*`.
     pub cors_origins: Vec<String>,
+    /// Whether links may be kept by a cache that stands before this server.
+    pub shared_cache: bool,
 }
 
 /// Section `[log]`.

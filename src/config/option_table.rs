@@ -273,6 +273,13 @@ pub(super) const OPTIONS: &[Row] = &[
          A page needs a token of its own: the sign-in of the browser is not shared.",
     )
     .example(r#"["https://tv.example.org"]"#),
+    row(
+        "net.shared_cache",
+        Kind::Truth,
+        "false",
+        "Whether a cache that stands before this server may keep films that were asked for by a link. It counts no \
+         plays, so links with a number of plays are refused then.",
+    ),
     row("log.format", Kind::OneOf(LOG_FORMATS), r#""text""#, "Lines for people, or JSON for programs."),
     row("log.level", Kind::OneOf(LOG_LEVELS), r#""info""#, "The least important events that are written."),
     row("directories.state", Kind::Path, r#""/var/lib/reelway""#, "Accounts, the signing key, and the lock.")

@@ -150,7 +150,8 @@ fn toml_value(kind: &Kind, value: &Value) -> String {
             format!("{{ {} }}", members.join(", "))
         }
         // No kind accepts anything else.
-        (_, Value::Char(..) | Value::Bool(..) | Value::Empty(..)) => String::new(),
+        (_, Value::Bool(_, truth)) => truth.to_string(),
+        (_, Value::Char(..) | Value::Empty(..)) => String::new(),
     }
 }
 

@@ -10,7 +10,9 @@ use std::thread::JoinHandle;
 
 use crate::daemon::{block_on, now};
 use crate::limits;
+use crate::playback::{Owner, Streamed};
 use crate::serve::State;
+use crate::session::guests::Sent;
 use crate::sys::Fault;
 
 /// The keeper's thread. Ending it writes what is left.
@@ -49,11 +51,24 @@ impl Keeper {
 /// One look. A fault is told once, until it is over: the next look tries again.
 fn look_after(state: &State, complained: &mut bool) {
     let services = &state.services;
-    for streamed in services.playbacks.swept(now()) {
-        services.sessions.streamed(streamed.session_id, streamed.bytes, now());
+    let mut played = Vec::new();
+    for Streamed { key, session_id, bytes } in services.playbacks.swept(now()) {
+        match key.owner {
+            Owner::User(_) => services.sessions.streamed(session_id, bytes, now()),
+            Owner::Link(link_id) => match services.guests.sent(link_id, key.player, bytes, now()) {
+                Sent::Goes => {}
+                Sent::Counted(play) => played.push(play),
+                // Two have begun at once, and there was one play left.
+                Sent::UsedUp => drop(services.playbacks.stop_key(key)),
+            },
+        }
     }
     let rested = services.sessions.put_to_rest(now(), services.config.sessions.timeout);
-    match block_on(services.sessions.written_behind(rested)) {
+    let written = block_on(async {
+        services.guests.written_behind(played).await?;
+        services.sessions.written_behind(rested).await
+    });
+    match written {
         Ok(_) => *complained = false,
         Err(error) if *complained => tracing::debug!(%error, "activity of sessions could not be written"),
         Err(error) => {

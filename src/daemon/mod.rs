@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::playback::{Bounds, Playbacks};
 use crate::serve::{Phase, State, shard};
 use crate::session::Table;
+use crate::session::guests::Guests;
 use crate::store::{Store, Timestamp};
 use crate::sys::engine::Engine;
 use crate::sys::process::{self, FileLock};
@@ -165,6 +166,8 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     let sessions = Table::new(config.sessions.capacity, store.clone());
     let restored = block_on(sessions.restore(now()))?;
     tracing::debug!(sessions = restored, "sessions restored");
+    let guests = Guests::new(store.clone());
+    block_on(guests.load(now()))?;
     Ok(Services {
         store,
         library,
@@ -175,6 +178,7 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
             pause: config.sessions.max_inactivity,
         }),
         sessions,
+        guests,
         signer,
         hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,
         remembered: Remembered::new().map_err(|error| Fault::new("find randomness", error))?,

@@ -73,6 +73,12 @@ pub enum Reject {
     SessionsPlaying { sessions: Vec<Running> },
     #[error("The current password is wrong; nothing was changed.")]
     WrongPassword,
+    #[error("This needs a session of its own; send a token from /api/auth/login instead of name and password.")]
+    SessionNeeded,
+    #[error("This link has been played as often as it may; ask whoever gave it to you for another.")]
+    LinkUsedUp,
+    #[error("There are as many links as there may be; wait until some have ended.")]
+    LinksFull,
 
     // What is asked for.
     #[error("There is nothing at this address.")]
@@ -158,6 +164,8 @@ pub enum Credential {
     Invalid,
     /// It is a name and a password, and not somebody's.
     Password,
+    /// It is a link, and not valid or over.
+    Link,
 }
 
 impl Credential {
@@ -167,6 +175,7 @@ impl Credential {
                 "This needs a sign-in; send Authorization: Bearer with a token from /api/auth/login."
             }
             Credential::Password => "Wrong name or password.",
+            Credential::Link => "This link is not valid or has ended; ask whoever gave it to you for another.",
             Credential::Invalid => "The token is not valid or has expired; sign in again.",
         }
     }
@@ -284,6 +293,9 @@ impl Reject {
             | Forbidden
             | ForeignOrigin
             | WrongPassword
+            | SessionNeeded
+            | LinkUsedUp
+            | LinksFull
             | TooManyAttempts { .. }
             | SessionsPlaying { .. }
             | StreamsBusy { .. }
@@ -329,7 +341,9 @@ impl Reject {
             Reject::Unauthorized { credential, challenge } => {
                 // A client that sent nothing is told no error. RFC 6750 §3.1
                 let response = match credential {
-                    Credential::Missing | Credential::Password => response.field("WWW-Authenticate", BEARER),
+                    Credential::Missing | Credential::Password | Credential::Link => {
+                        response.field("WWW-Authenticate", BEARER)
+                    }
                     Credential::Invalid => {
                         response.field("WWW-Authenticate", format_args!("{BEARER}, error=\"invalid_token\""))
                     }
@@ -383,9 +397,13 @@ impl Reject {
             Reject::Unauthorized { credential: Credential::Missing, .. } => (401, "credential_missing"),
             Reject::Unauthorized { credential: Credential::Invalid, .. } => (401, "credential_invalid"),
             Reject::Unauthorized { credential: Credential::Password, .. } => (401, "bad_login"),
+            Reject::Unauthorized { credential: Credential::Link, .. } => (401, "bad_link"),
             Reject::Forbidden => (403, "forbidden"),
             Reject::ForeignOrigin => (403, "foreign_origin"),
             Reject::WrongPassword => (403, "wrong_password"),
+            Reject::SessionNeeded => (403, "session_needed"),
+            Reject::LinkUsedUp => (403, "link_used_up"),
+            Reject::LinksFull => (429, "links_full"),
             Reject::NotFound => (404, "not_found"),
             Reject::MethodNotAllowed { .. } => (405, "method_not_allowed"),
             Reject::HeadTimeout => (408, "head_timeout"),

@@ -143,7 +143,7 @@ impl Held {
     pub fn streamed(&self) -> Streamed {
         let bytes = self.bytes();
         let noted = self.noted.swap(bytes, Ordering::Relaxed);
-        Streamed { session_id: self.watcher.session_id, bytes: bytes.saturating_sub(noted) }
+        Streamed { key: self.key, session_id: self.watcher.session_id, bytes: bytes.saturating_sub(noted) }
     }
 
     /// Whether nobody has a part in it but the sessions that `is_theirs` names.

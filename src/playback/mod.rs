@@ -108,8 +108,8 @@ impl Player<'_> {
 /// Who wants to watch.
 #[derive(Clone, Debug)]
 pub struct Watcher {
-    /// The user; of a share link, who made it.
-    pub user_id: Uuid,
+    /// The user; of a share link, who made it, if that was one.
+    pub user_id: Option<Uuid>,
     /// The session, or the link.
     pub session_id: Uuid,
     /// Where from.
@@ -125,8 +125,8 @@ pub struct Stream {
     pub id: Uuid,
     /// Whose limit it counts against.
     pub owner: Owner,
-    /// The user; of a share link, who made it.
-    pub user_id: Uuid,
+    /// The user; of a share link, who made it, if that was one.
+    pub user_id: Option<Uuid>,
     /// The session that began it, or the link.
     pub session_id: Uuid,
     /// The film.
@@ -154,10 +154,12 @@ pub enum Refused {
     Connections,
 }
 
-/// Bytes that were sent to a session.
+/// Bytes that a playback was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Streamed {
-    /// The session, or the link.
+    /// Which one.
+    pub key: Key,
+    /// Its session, or its link.
     pub session_id: Uuid,
     /// How many.
     pub bytes: u64,
@@ -197,9 +199,19 @@ impl Playbacks {
         self.stop_where(|_, session_id| ids.contains(&session_id))
     }
 
-    /// Ends what this user plays, and whoever has a link of theirs; but not what the session `except` plays.
+    /// Ends what this user plays; but not what the session `except` plays.
     pub fn stop_user(&self, user_id: Uuid, except: Option<Uuid>) -> bool {
-        self.stop_where(|held, session_id| held.watcher.user_id == user_id && Some(session_id) != except)
+        self.stop_where(|held, session_id| held.key.owner == Owner::User(user_id) && Some(session_id) != except)
+    }
+
+    /// Ends the playback of this key.
+    pub fn stop_key(&self, key: Key) -> bool {
+        self.stop_where(|held, _| held.key == key)
+    }
+
+    /// Ends what guests play by links that are over, as `is_over` knows.
+    pub fn stop_links(&self, is_over: impl Fn(Uuid) -> bool) -> bool {
+        self.stop_where(|held, _| matches!(held.key.owner, Owner::Link(link_id) if is_over(link_id)))
     }
 
     /// Ends the part in each playback of the sessions that `is_over` names; of a playback that has no other, all of it. Whether
@@ -321,10 +333,10 @@ impl Slot {
     fn clear(&self, unnoted: &mut Vec<Streamed>) {
         self.mark.store(0, Ordering::Release);
         if let Some(held) = self.held.swap(None) {
-            let Streamed { session_id, bytes } = held.streamed();
-            match unnoted.iter_mut().find(|noted| noted.session_id == session_id) {
-                Some(noted) => noted.bytes += bytes,
-                None => unnoted.push(Streamed { session_id, bytes }),
+            let streamed = held.streamed();
+            match unnoted.iter_mut().find(|noted| noted.key == streamed.key) {
+                Some(noted) => noted.bytes += streamed.bytes,
+                None => unnoted.push(streamed),
             }
         }
     }

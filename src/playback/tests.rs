@@ -14,7 +14,7 @@ fn at(seconds: u64) -> Timestamp {
 /// One who watches: user, session and player of the same number.
 fn watcher(number: u128) -> Watcher {
     let id = Uuid::from_u128(number);
-    Watcher { user_id: id, session_id: id, client: IpAddr::from([127, 0, 0, 1]), sign: Sign::default() }
+    Watcher { user_id: Some(id), session_id: id, client: IpAddr::from([127, 0, 0, 1]), sign: Sign::default() }
 }
 
 fn key(user: u128, video: u128) -> Key {
@@ -65,7 +65,7 @@ fn one_user_has_so_many_open_and_what_lingers_gives_way() {
     let three = third.play(key(1, 3), &watcher(1), at(3)).expect("the first one gives way at once");
     let videos = |user: u128| {
         let streams = playbacks.streams();
-        let own = streams.into_iter().filter(|stream| stream.user_id.as_u128() == user);
+        let own = streams.into_iter().filter(|stream| stream.user_id.unwrap().as_u128() == user);
         own.map(|stream| stream.video_id.as_u128()).collect::<Vec<_>>()
     };
     assert_eq!((videos(1), videos(2)), (vec![2, 3], vec![1]));
@@ -87,7 +87,7 @@ fn when_all_are_taken_the_longest_lingering_gives_way_whoever_it_is() {
     playing.remove(2).leave(at(5));
     playing.remove(1).leave(at(3));
     let seventh = viewers[4].play(key(7, 9), &watcher(7), at(6)).unwrap();
-    let users: Vec<_> = playbacks.streams().iter().map(|stream| stream.user_id.as_u128()).collect();
+    let users: Vec<_> = playbacks.streams().iter().map(|stream| stream.user_id.unwrap().as_u128()).collect();
     assert!(!users.contains(&1) && users.contains(&2), "{users:?}");
     drop((playing, seventh));
 }
@@ -205,14 +205,14 @@ fn the_rate_is_that_of_the_last_seconds_and_bytes_are_told_once() {
     for second in 1..=60 {
         viewer.sent(1_000_000).unwrap();
         let streamed = playbacks.swept(at(second));
-        assert_eq!(streamed, [Streamed { session_id: watcher.session_id, bytes: 1_000_000 }]);
+        assert_eq!(streamed, [Streamed { key: key(1, 1), session_id: watcher.session_id, bytes: 1_000_000 }]);
     }
     let stream = &playbacks.streams()[0];
     assert_eq!(stream.bytes, 60_000_000);
     assert!((stream.rate - 1e6).abs() < 1e4, "{}", stream.rate);
     viewer.sent(5).unwrap();
     playbacks.stop(stream.id);
-    assert_eq!(playbacks.swept(at(61)), [Streamed { session_id: watcher.session_id, bytes: 5 }]);
+    assert_eq!(playbacks.swept(at(61)), [Streamed { key: key(1, 1), session_id: watcher.session_id, bytes: 5 }]);
     assert_eq!(playbacks.swept(at(62)), []);
     drop(playing);
     assert!(!presence.is_shown(), "nothing is being sent, whatever the connection keeps");

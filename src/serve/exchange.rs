@@ -4,26 +4,25 @@
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::api::{self, Services};
-use crate::auth::carriers::{self, Carried, Carriers};
-use crate::auth::{Account, Grant, Need};
+use crate::auth::carriers::{self, Carriers};
+use crate::auth::{Caller, Grant, Need};
 use crate::http::reject::Reject;
-use crate::http::request::{self, Method, Parsed, Request};
+use crate::http::request::{self, Body, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::metrics::{self, Open};
-use crate::playback::{Key, Owner, Player, Playing, Watcher};
-use crate::route::{self, Resolved, Route};
+use crate::playback::Playing;
+use crate::route::{self, Resolved, Route, Wanting};
 use crate::serve::body::Incoming;
 use crate::serve::inbox::Inbox;
 use crate::serve::peer::{Ended, Peer};
 use crate::serve::shard::Shard;
 use crate::serve::transfer::{self, Transfer, Turn};
 use crate::store::Timestamp;
-use crate::stream::{self, OpenVideo, Wanted};
+use crate::stream::{self, Caching, OpenVideo, View, Wanted};
 use crate::sys::sendfile::Follow;
 use crate::sys::socket::Corked;
 
@@ -47,9 +46,9 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
     match inbox.parse() {
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &inbox.pending()[head_length..]);
-            let (request_id, account, playing) = (OnceCell::new(), OnceCell::new(), None);
+            let (request_id, user_id, playing) = (OnceCell::new(), OnceCell::new(), None);
             let exchange =
-                Exchange { shard, peer, request: &request, body, request_id, account, playing, is_media: false };
+                Exchange { shard, peer, request: &request, body, request_id, user_id, playing, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -91,8 +90,8 @@ struct Exchange<'a> {
     body: Incoming<'a>,
     /// Made when somebody asks for it: a film that plays needs none.
     request_id: OnceCell<Uuid>,
-    /// Who is asking, once that is known.
-    account: OnceCell<Arc<Account>>,
+    /// Who is asking, or lets somebody ask, once that is known.
+    user_id: OnceCell<Uuid>,
     /// Its part in a playback, while a film is being sent.
     playing: Option<Playing<'a>>,
     /// Whether this is about a film.
@@ -144,11 +143,15 @@ impl Exchange<'_> {
         let is_loopback = peer.address.is_loopback() && !request.fields.is_forwarded;
         let grant = need.judge(caller, is_loopback)?; // 401, 403
 
-        let body = if route.wants_body() { self.json().await? } else { Vec::new() }; // 411, 413, 415, 408
+        let body = match route.body() {
+            Wanting::Nothing => Vec::new(),
+            Wanting::MayBe if request.body == Body::None => Vec::new(),
+            Wanting::MayBe | Wanting::Needed => self.json().await?, // 411, 413, 415, 408
+        };
         let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
         Ok(match route {
-            Route::StreamPath(_) | Route::StreamId(_) => {
-                let film = self.film(&route, now).await?; // 404, 412, 416
+            Route::StreamPath(_) | Route::StreamId(_) | Route::Shared => {
+                let film = self.film(&route, &grant, now).await?; // 404, 412, 416
                 self.take_part(&film, &grant, now)?; // 429
                 if services.sessions.moment() != moment {
                     // Some session was ended meanwhile. If it was this one, it may have been before there was anything to stop.
@@ -181,7 +184,11 @@ impl Exchange<'_> {
             Route::Stream(id) => api::streams::one(services, &grant, id)?,
             Route::StopStream(id) => api::streams::stop(services, &grant, id, asking, now)?,
             Route::Videos => api::videos::list(services, &request.target)?,
-            Route::Video(id) => api::videos::get(services, id)?,
+            Route::Video(id) => api::videos::get(services, &grant, id)?,
+            Route::MakeLink(id) => {
+                api::links::make(services, &grant, id, &body, request.fields.host, asking, now).await?
+            }
+            Route::LibraryPlaylist => api::playlist::library(services, &grant, request.fields.host, now).await?,
             Route::Audit => api::audit::list(services, &request.target).await?,
             Route::Options(allow) => {
                 let options = Response::empty(204).field("Allow", allow);
@@ -199,30 +206,32 @@ impl Exchange<'_> {
         }
     }
 
-    async fn film(&self, route: &Route<'_>, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
-        let wanted = match route {
-            Route::StreamPath(path) => Wanted::Path(path),
-            Route::StreamId(id) => Wanted::Id(*id),
+    /// The film that a route names, as far as the caller may see it.
+    async fn film(&self, route: &Route<'_>, grant: &Grant, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
+        let Services { library, cors, config, .. } = &self.shard.state.services;
+        let wanted = match (route, grant.only_video()) {
+            (Route::StreamPath(path), _) => Wanted::Path(path),
+            (Route::StreamId(id), _) => Wanted::Id(*id),
+            (Route::Shared, Some(id)) => Wanted::Id(id),
             _ => return Err(Reject::NotFound),
         };
-        let Services { library, cors, .. } = &self.shard.state.services;
-        let film = stream::answer(library, self.shard.pump.engine, wanted, self.request, now).await?;
+        let is_shared = *route == Route::Shared && config.net.shared_cache;
+        let caching = if is_shared { stream::shared_caching(grant, now)? } else { Caching::Private };
+        let view = View { only: grant.only_video(), caching };
+        let film = stream::answer(library, self.shard.pump.engine, wanted, view, self.request, now).await?;
         Ok(cors.film(film, self.request.fields.origin))
     }
 
     /// Takes part in the caller's playback of a film, if any byte of it is about to be sent.
     fn take_part(&mut self, film: &Response<OpenVideo>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
-        let video = film.file().filter(|_| self.request.method == Method::Get);
-        let Some(OpenVideo { id: video, .. }) = video else { return Ok(()) };
-        let (account, client, fields) = (grant.account()?, self.peer.address, &self.request.fields);
-        let player = match fields.playback_session_id {
-            Some(name) => Player::Named(name),
-            None if account.is_login => Player::Session(account.session_id),
-            None => Player::Place(client, fields.user_agent),
-        };
-        let key = Key { owner: Owner::User(account.user_id), video: *video, player: player.number() };
-        let (user_id, session_id, sign) = (account.user_id, account.session_id, account.presence.sign());
-        let watcher = Watcher { user_id, session_id, client, sign };
+        let Some(video) = film.file().filter(|_| self.request.method == Method::Get) else { return Ok(()) };
+        let caller = grant.caller()?;
+        let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.peer.address);
+        if let Caller::Guest(guest) = caller
+            && !self.shard.state.services.guests.admits(guest, key.player, now)
+        {
+            return Err(Reject::LinkUsedUp);
+        }
         let playing = self.peer.viewer.play(key, &watcher, now).map_err(api::streams::refused)?;
         self.playing = Some(playing);
         Ok(())
@@ -230,33 +239,30 @@ impl Exchange<'_> {
 
     /// The answer that says no. A page of another site may read why it has no film.
     fn refuse(&self, reject: &Reject) -> Response<OpenVideo> {
-        let refusal = |reject| refusal(self.shard, reject, self.request_id(), self.peer, &self.request.target.path);
+        let refusal =
+            |reject| refusal(self.shard, reject, self.request_id(), self.peer, route::shown(&self.request.target));
         if !self.is_media {
             return refusal(reject);
         }
-        self.shard.state.services.cors.answer(refusal(&reject.to_player()), self.request.fields.origin)
+        // Whoever was given a link has no name and password to send.
+        let refusal =
+            if route::is_shared(&self.request.target) { refusal(reject) } else { refusal(&reject.to_player()) };
+        self.shard.state.services.cors.answer(refusal, self.request.fields.origin)
     }
 
-    /// Who is asking, by a token that we signed and a session that lives, or by name and password. A route that needs nobody looks for nobody:
-    /// a health check that sends somebody else's credentials is answered all the same.
-    async fn caller(&self, need: Need, carriers: Carriers, now: Timestamp) -> Result<Option<Arc<Account>>, Reject> {
+    /// Who is asking. A route that needs nobody looks for nobody: a health check that sends somebody else's credentials is
+    /// answered all the same.
+    async fn caller(&self, need: Need, carriers: Carriers, now: Timestamp) -> Result<Option<Caller>, Reject> {
         if need == Need::Public {
             return Ok(None);
         }
-        let services = &self.shard.state.services;
-        let account = match carriers::carried(self.request, carriers)? {
-            None => return Ok(None),
-            Some(Carried::Token(token)) => {
-                let claims = services.signer.verify(&token, now.seconds().unsigned_abs())?;
-                services.sessions.account(&claims, now).await?
-            }
-            Some(Carried::Password(basic)) => {
-                let asking = api::Asking { request_id: self.request_id(), client_ip: self.peer.address };
-                api::auth::by_password(services, basic, asking, now).await?
-            }
-        };
-        let _ = self.account.set(Arc::clone(&account));
-        Ok(Some(account))
+        let Some(carried) = carriers::carried(self.request, carriers)? else { return Ok(None) };
+        let asking = api::Asking { request_id: self.request_id(), client_ip: self.peer.address };
+        let caller = api::auth::caller(&self.shard.state.services, carried, asking, now).await?;
+        if let Some(user_id) = caller.user_id() {
+            let _ = self.user_id.set(user_id);
+        }
+        Ok(Some(caller))
     }
 
     fn request_id(&self) -> Uuid {
@@ -267,12 +273,12 @@ impl Exchange<'_> {
     fn cut(&self, ended: Ended, parts: &[Part<OpenVideo>]) -> Next {
         let counters = &self.shard.pump.counters;
         let request_id = self.request_id().to_string();
-        let user_id = self.account.get().map(|account| account.user_id.to_string());
+        let user_id = self.user_id.get().map(Uuid::to_string);
         let video_id = parts.iter().find_map(|part| match part {
             Part::Extent { file, .. } => Some(file.id.to_string()),
             Part::Bytes(_) => None,
         });
-        let (path, client_ip) = (&*self.request.target.path, self.peer.address);
+        let (path, client_ip) = (route::shown(&self.request.target), self.peer.address);
         match ended {
             Ended::Gone => {
                 tracing::debug!(request_id, user_id, video_id, path, %client_ip, "client went away");

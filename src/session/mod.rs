@@ -14,6 +14,7 @@
 //! [`Table::written_behind`] (spec/API.md, "Sessions"). A session to which a film is being sent, be it one of three
 //! hours, is neither put to rest nor signed out by a further login.
 
+pub mod guests;
 mod slab;
 
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use crate::auth::BAD_TOKEN;
 use crate::auth::grant::Account;
-use crate::auth::token::Claims;
+use crate::auth::token::{Claims, MediaClaims};
 use crate::http::reject::Reject;
 use crate::session::slab::{Entered, Live, Slab};
 use crate::store::{Fault, Held, Session, Store, Timestamp, Touched, User};
@@ -94,6 +95,15 @@ impl Table {
         if live.account.generation != claims.session_id.generation {
             return Err(BAD_TOKEN);
         }
+        judge(&live, claims.sub, now)
+    }
+
+    /// Whom a media token acts for, if the session it was made for lives at `now`, whatever was made of its own token.
+    ///
+    /// # Errors
+    /// As [`Table::account`].
+    pub async fn player(&self, claims: &MediaClaims, now: Timestamp) -> Result<Arc<Account>, Reject> {
+        let live = self.live(claims.session, now).await?;
         judge(&live, claims.sub, now)
     }
 

@@ -38,6 +38,8 @@ pub enum AuditAction {
     SessionEnded,
     /// A token was made on the command line.
     TokenMade,
+    /// A share link was made.
+    LinkMade,
     /// A stream was stopped by its user or an administrator.
     StreamStopped,
 }

@@ -17,8 +17,11 @@ use rusqlite_migration::{M, Migrations};
 use super::Fault;
 
 /// Every step there is, in order.
-pub(super) const STEPS: &[M<'static>] =
-    &[M::up(include_str!("migrations/001_initial.sql")), M::up(include_str!("migrations/002_who_may_watch.sql"))];
+pub(super) const STEPS: &[M<'static>] = &[
+    M::up(include_str!("migrations/001_initial.sql")),
+    M::up(include_str!("migrations/002_who_may_watch.sql")),
+    M::up(include_str!("migrations/003_links.sql")),
+];
 
 /// `PRAGMA application_id` of our files, as `001_initial.sql` sets it.
 const APPLICATION_ID: i64 = 0x7265_656c;

@@ -6,6 +6,7 @@
 mod accounts;
 mod aggregates;
 mod files;
+mod links;
 mod sessions;
 
 use std::future::Future;

@@ -26,6 +26,7 @@ mod faults;
 mod harness;
 mod kills;
 mod lifecycle;
+mod links;
 mod messages;
 mod passwords;
 mod playbacks;

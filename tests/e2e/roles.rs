@@ -1,6 +1,7 @@
 //! Every route with every role, made of the daemon's own table: no route can be forgotten here.
 
 use reelway::auth::Need;
+use reelway::auth::carriers::Carriers;
 use reelway::http::request::Method;
 use reelway::route::{Row, TABLE};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ const OTHER_PASSWORD: &str = "a-second-long-one-88";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Nobody,
+    /// Whoever has a link to the film.
+    Guest,
     User,
     Admin,
 }
@@ -44,7 +47,7 @@ impl Scene {
     /// A fresh token of this role, and the id of its session: what one call ends, the next one does not miss.
     fn caller(&self, role: Role) -> Option<(String, String)> {
         let (name, password) = match role {
-            Role::Nobody => return None,
+            Role::Nobody | Role::Guest => return None,
             Role::User => ("bob", OTHER_PASSWORD),
             Role::Admin => (USER, PASSWORD),
         };
@@ -52,6 +55,16 @@ impl Scene {
         let fields = [("Authorization", format!("Bearer {token}"))];
         let session = ask(&self.daemon, "GET", "/api/session", &fields, None).json();
         Some((token, session["sessionId"].as_str().unwrap().to_owned()))
+    }
+
+    /// The token of a link to the film.
+    fn link(&self) -> String {
+        let fields = [("Authorization", format!("Bearer {}", self.daemon.sign_in(USER, PASSWORD)))];
+        let answer = ask(&self.daemon, "POST", &format!("/api/videos/{}/link", self.video_id), &fields, None);
+        assert_eq!(answer.head.status, 201, "{}", answer.json());
+        let token = answer.json()["token"].as_str().unwrap().to_owned();
+        self.daemon.keep_secret(&token);
+        token
     }
 
     /// A stream that was begun with this token.
@@ -113,7 +126,7 @@ fn ask(daemon: &Daemon, method: &str, path: &str, fields: &[(&str, String)], bod
 fn body(row: &Row, role: Role) -> Option<Value> {
     let (password, name) = match role {
         Role::Admin => (PASSWORD, USER),
-        Role::Nobody | Role::User => (OTHER_PASSWORD, "bob"),
+        Role::Nobody | Role::Guest | Role::User => (OTHER_PASSWORD, "bob"),
     };
     let fresh = || format!("new-{}", Uuid::new_v4().simple());
     match (row.method, row.path) {
@@ -135,9 +148,17 @@ fn body(row: &Row, role: Role) -> Option<Value> {
 fn every_row_of_the_table_asks_of_its_caller_what_it_says() {
     let scene = Scene::new();
     for row in TABLE {
-        for role in [Role::Nobody, Role::User, Role::Admin] {
+        for role in [Role::Nobody, Role::Guest, Role::User, Role::Admin] {
             let caller = scene.caller(role);
-            let path = scene.path(row, caller.as_ref());
+            let mut path = scene.path(row, caller.as_ref());
+            let link = scene.link();
+            if role == Role::Guest {
+                path = format!("{path}?token={link}");
+            }
+            if row.carriers == Carriers::Path {
+                let token = if role == Role::Nobody { "0123456789abcdef0123456789abcdef" } else { &link };
+                path = format!("/s/{token}/film.mp4");
+            }
             // Seen from afar: a program on this machine may read the counters without being anybody.
             let mut fields = vec![("X-Forwarded-For", "203.0.113.9".to_owned())];
             fields.extend(caller.map(|(token, _)| ("Authorization", format!("Bearer {token}"))));
@@ -149,10 +170,15 @@ fn every_row_of_the_table_asks_of_its_caller_what_it_says() {
                 String::from_utf8_lossy(&answer.body)
             );
             match (row.need, role) {
-                (Need::Public, _) | (Need::User, Role::User | Role::Admin) | (_, Role::Admin) => {
+                (Need::Public, _)
+                | (Need::User | Need::UserOrGuest, Role::User)
+                | (Need::UserOrGuest, Role::Guest)
+                | (_, Role::Admin) => {
                     assert!((200..300).contains(&status), "{place}");
                 }
-                (Need::User | Need::Admin | Need::AdminOrLoopback, Role::Nobody) => {
+                // Where a link is looked for, it is known and not enough; elsewhere it is as good as nothing.
+                (Need::User, Role::Guest) if row.carriers == Carriers::FieldsOrQuery => answer.is_problem(403),
+                (Need::User | Need::UserOrGuest | Need::Admin | Need::AdminOrLoopback, Role::Nobody | Role::Guest) => {
                     answer.is_problem(401);
                     assert!(answer.head.field("www-authenticate").is_some(), "{place}");
                 }

@@ -174,6 +174,42 @@ fn edited_claims_do_not_match_their_signature() {
 }
 
 #[test]
+fn a_media_token_opens_one_film_and_passes_for_no_other_token() {
+    let id = Uuid::from_u128(3);
+    let media = MediaClaims { sub: id, session: id, video: id, iat: claims().iat, exp: claims().exp };
+    let token = signer().sign_media(&media).unwrap();
+    assert_eq!(signer().verify_media(&token, now()), Ok(media.clone()));
+    assert_eq!(signer().verify(&token, now()), Err(BAD_TOKEN));
+    let session = signer().sign(&claims()).unwrap();
+    assert_eq!(signer().verify_media(&session, now()), Err(BAD_TOKEN));
+    let header = || json!({"alg": "HS256", "typ": "JWT"});
+    let right = serde_json::to_value(&media).unwrap();
+    let with = |name: &str, value: Value| {
+        let mut claims = right.clone();
+        claims[name] = value;
+        claims
+    };
+    assert!(signer().verify_media(&forge(header(), &right, SECRET), now()).is_ok());
+    for (name, claims) in [
+        ("another claim", with("username", json!("ann"))),
+        ("capital letters", with("video", json!("0000000000000000000000000000000A"))),
+        ("a video that is none", with("video", json!("film.mp4"))),
+        ("no session", with("session", Value::Null)),
+        ("too long a life", with("exp", json!(media.iat + 86_401))),
+        ("over", with("exp", json!(now() - 60))),
+        ("not begun", with("iat", json!(now() + 60))),
+    ] {
+        assert_eq!(signer().verify_media(&forge(header(), &claims, SECRET), now()), Err(BAD_TOKEN), "{name}");
+    }
+    assert_eq!(
+        signer().verify_media(&forge(header(), &right, b"another secret of thirty-two bytes"), now()),
+        Err(BAD_TOKEN)
+    );
+    let none = json!({"alg": "none", "typ": "JWT"});
+    assert_eq!(signer().verify_media(&forge(none, &right, SECRET), now()), Err(BAD_TOKEN));
+}
+
+#[test]
 fn a_token_ends_at_its_time_by_the_clock_it_is_given() {
     let token = signer().sign(&claims()).unwrap();
     assert!(signer().verify(&token, claims().exp).is_ok());

@@ -61,6 +61,10 @@ fn all() -> Vec<Reject> {
         StreamConnections,
         SessionsFull,
         ForeignOrigin,
+        SessionNeeded,
+        LinkUsedUp,
+        LinksFull,
+        unauthorized(Credential::Link, Challenge::Bearer),
         WrongPassword,
         Conflict { why: "the name is taken" },
     ]

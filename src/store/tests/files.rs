@@ -30,6 +30,8 @@ async fn the_schema_has_all_tables_strict_with_their_columns() {
     });
     let expected = [
         ("audit", "id at action actor subject client"),
+        ("link_plays", "link_id client at"),
+        ("links", "id mark user_id video_id created_at expires_at max_plays plays"),
         ("playlist_videos", "playlist_id video_id position added_at"),
         ("playlists", "id user_id name description is_public created_at updated_at"),
         (
@@ -238,7 +240,7 @@ async fn a_database_of_the_first_release_keeps_its_sessions() {
     let store = Store::open(&file).unwrap();
     let (found, owner) = store.session(session).await.unwrap().expect("it is still there");
     assert_eq!((found.bytes_streamed, found.client, owner.username.as_str()), (0, None, "ann"));
-    assert!(folder.path().join("reelway.db.before-2").exists());
+    assert!(folder.path().join("reelway.db.before-3").exists());
 }
 
 #[tokio::test]
