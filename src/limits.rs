@@ -117,6 +117,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 pub const TOKEN_BYTES_MAX: usize = 4096;
 /// Life of a session token. A longer one is refused even if we signed it (spec/API.md).
 pub const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Signing keys that were replaced and are still good for what they have signed.
+pub const KEYS_PREVIOUS_MAX: usize = 2;
 /// Bytes of a signing key, at least (RFC 7518 §3.2: as long as the hash).
 pub const JWT_KEY_BYTES_MIN: usize = 32;
 

@@ -2,7 +2,8 @@
 //!
 //! In order: the credential `reelway.jwt-key` that systemd passes, the file of `auth.jwt_key_file`, STATE/jwt.key. The
 //! file's bytes without a trailing newline are the HS256 secret. A missing STATE/jwt.key is made, mode 0600, and
-//! reaches the disk before anything is signed with it; a missing file that somebody *named* is an error.
+//! reaches the disk before anything is signed with it; a missing file that somebody *named* is an error. What becomes of the
+//! key before it, `keyring` says.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -21,6 +22,16 @@ const STATE_FILE: &str = "jwt.key";
 /// The secret. Never printed: its `Debug` says only how long it is.
 pub struct Keys {
     secret: Vec<u8>,
+    origin: Origin,
+}
+
+/// Where a key came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// systemd handed it over: it lies on no disk that we know of.
+    Credential,
+    /// A file.
+    File,
 }
 
 /// Where a key may be found.
@@ -40,7 +51,7 @@ pub enum KeyError {
     /// The file cannot be read, or cannot be made.
     #[error("could not {operation} the signing key {path}: {cause}", path = path.display())]
     File {
-        /// `read` or `make`.
+        /// `read`, `make` or `note`.
         operation: &'static str,
         /// The file.
         path: PathBuf,
@@ -67,21 +78,26 @@ impl Keys {
     /// # Errors
     /// A [`KeyError`] that names the file.
     pub fn find(places: &Places) -> Result<Keys, KeyError> {
-        let credential = places.credentials.as_ref().map(|folder| folder.join(CREDENTIAL));
-        if let Some(path) = credential.filter(|path| path.exists()) {
-            return Keys::read(&path);
+        if let Some(keys) = Keys::credential(places, CREDENTIAL)? {
+            return Ok(keys);
         }
         if let Some(path) = &places.configured {
-            return Keys::read(path);
+            return Keys::read(path, Origin::File);
         }
         let path = places.state.join(STATE_FILE);
         if !path.exists() {
             make(&path).map_err(|cause| KeyError::File { operation: "make", path: path.clone(), cause })?;
         }
-        Keys::read(&path)
+        Keys::read(&path, Origin::File)
     }
 
-    fn read(path: &Path) -> Result<Keys, KeyError> {
+    /// A key that systemd hands over under this name, if it does.
+    pub(super) fn credential(places: &Places, name: &str) -> Result<Option<Keys>, KeyError> {
+        let path = places.credentials.as_ref().map(|folder| folder.join(name)).filter(|path| path.exists());
+        path.map(|path| Keys::read(&path, Origin::Credential)).transpose()
+    }
+
+    fn read(path: &Path, origin: Origin) -> Result<Keys, KeyError> {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_end(&mut bytes))
@@ -91,7 +107,25 @@ impl Keys {
         if secret.len() < limits::JWT_KEY_BYTES_MIN {
             return Err(KeyError::TooShort { path: path.to_owned(), length: secret.len() });
         }
-        Ok(Keys { secret })
+        Ok(Keys { secret, origin })
+    }
+
+    /// Where it came from.
+    pub(super) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// As text.
+    pub(super) fn to_hexadecimal(&self) -> String {
+        self.secret.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// A key of a file, from what [`Keys::to_hexadecimal`] made of it.
+    pub(super) fn from_hexadecimal(digits: &str) -> Option<Keys> {
+        let pairs = digits.is_ascii().then(|| digits.as_bytes().chunks(2))?;
+        let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?, 16).ok();
+        let secret: Vec<u8> = pairs.map(byte).collect::<Option<_>>()?;
+        (secret.len() >= limits::JWT_KEY_BYTES_MIN).then_some(Keys { secret, origin: Origin::File })
     }
 
     /// The bytes to sign with.
@@ -102,7 +136,7 @@ impl Keys {
     /// A key of this secret, for tests of the rooms above.
     #[cfg(test)]
     pub fn of(secret: &[u8]) -> Keys {
-        Keys { secret: secret.to_vec() }
+        Keys { secret: secret.to_vec(), origin: Origin::File }
     }
 }
 

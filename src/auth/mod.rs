@@ -8,6 +8,7 @@
 pub mod carriers;
 pub mod grant;
 pub mod guest;
+pub mod keyring;
 pub mod keys;
 pub mod limiter;
 pub mod password;

@@ -19,10 +19,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::auth::BAD_TOKEN;
+use crate::auth::keyring::Keyring;
 use crate::auth::keys::Keys;
 use crate::http::reject::Reject;
 use crate::limits;
-use crate::store::{Device, Quality, Role};
+use crate::store::{Device, Quality, Role, Timestamp};
 
 /// Seconds that another machine's clock may be ahead or behind.
 const LEEWAY_SECONDS: u64 = 5;
@@ -100,31 +101,38 @@ impl<'de> Deserialize<'de> for SessionRef {
 /// Signs and verifies tokens.
 pub struct Signer {
     encoding: EncodingKey,
-    decoding: DecodingKey,
+    current: Verifier,
+    previous: Vec<Verifier>,
     validation: Validation,
+}
+
+/// A key that proves tokens.
+struct Verifier {
     key_id: String,
+    decoding: DecodingKey,
+    /// Until when; none for as long as the daemon runs.
+    until: Option<Timestamp>,
 }
 
 impl Signer {
-    /// A signer with this key.
+    /// A signer with the key of this ring that signs; what those before it have signed is proved by them.
     ///
     /// # Errors
-    /// When the cryptographic library refuses the key.
-    pub fn new(keys: &Keys) -> Result<Signer, jsonwebtoken::errors::Error> {
-        let encoding = EncodingKey::from_secret(keys.secret());
+    /// When the cryptographic library refuses a key.
+    pub fn new(keyring: &Keyring) -> Result<Signer, jsonwebtoken::errors::Error> {
+        let encoding = EncodingKey::from_secret(keyring.current.secret());
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         validation.set_required_spec_claims(&["exp", "sub"]);
-        // A name for the key that says nothing about it: the start of a signature made with it.
-        let signature = jsonwebtoken::crypto::sign(b"reelway key id", &encoding, Algorithm::HS256)?;
-        let key_id = signature.chars().take(8).collect();
-        Ok(Signer { encoding, decoding: DecodingKey::from_secret(keys.secret()), validation, key_id })
+        let current = Verifier::new(&keyring.current, None)?;
+        let previous = keyring.previous.iter().map(|previous| Verifier::new(&previous.keys, previous.until));
+        Ok(Signer { encoding, current, previous: previous.collect::<Result<_, _>>()?, validation })
     }
 
     /// The name of the key, which stands in every token as `kid` and says nothing about the key.
     pub fn key_id(&self) -> &str {
-        &self.key_id
+        &self.current.key_id
     }
 
     /// Signs `claims`.
@@ -136,7 +144,7 @@ impl Signer {
     }
 
     fn encode(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::HS256) };
+        let header = Header { kid: Some(self.current.key_id.clone()), ..Header::new(Algorithm::HS256) };
         jsonwebtoken::encode(&header, claims, &self.encoding)
     }
 
@@ -158,28 +166,47 @@ impl Signer {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(BAD_TOKEN);
         }
-        let decoded = jsonwebtoken::decode::<Said>(token, &self.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
+        // The header is not proved yet: it chooses among our keys, and each proves only what it has signed itself.
+        let header = jsonwebtoken::decode_header(token).map_err(|_| BAD_TOKEN)?;
+        let verifier = self.verifier(header.kid.as_deref(), now).ok_or(BAD_TOKEN)?;
+        let decoded =
+            jsonwebtoken::decode::<Said>(token, &verifier.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
         let (made, ends) = times(&decoded.claims);
         let lives = now <= ends.saturating_add(LEEWAY_SECONDS);
         let has_begun = made <= now.saturating_add(LEEWAY_SECONDS);
         let is_short = ends.saturating_sub(made) <= limits::TOKEN_LIFE.as_secs();
-        let is_ours = self.has_only_known_fields(&decoded.header);
+        let is_ours = has_only_known_fields(&decoded.header);
         (is_ours && lives && has_begun && is_short).then_some(decoded.claims).ok_or(BAD_TOKEN)
     }
 
-    /// The crate parses `crit`, `jku`, `jwk`, `x5u` … and leaves them be; a token that has any is not one of ours.
-    fn has_only_known_fields(&self, header: &Header) -> bool {
-        let typ = header.typ.clone();
-        let kid = header.kid.clone();
-        let names_our_key = kid.as_ref().is_none_or(|kid| *kid == self.key_id);
-        let is_a_jwt = typ.as_ref().is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
-        names_our_key && is_a_jwt && *header == Header { typ, kid, ..Header::new(Algorithm::HS256) }
+    /// The key of this name, if it is good at `now`; without a name, the one that signs.
+    fn verifier(&self, key_id: Option<&str>, now: u64) -> Option<&Verifier> {
+        let Some(key_id) = key_id.filter(|key_id| *key_id != self.current.key_id) else { return Some(&self.current) };
+        let is_good = |verifier: &&Verifier| verifier.until.is_none_or(|until| now < until.seconds().unsigned_abs());
+        self.previous.iter().filter(is_good).find(|verifier| verifier.key_id == key_id)
     }
+}
+
+impl Verifier {
+    fn new(keys: &Keys, until: Option<Timestamp>) -> Result<Verifier, jsonwebtoken::errors::Error> {
+        // A name for the key that says nothing about it: the start of a signature made with it.
+        let encoding = EncodingKey::from_secret(keys.secret());
+        let signature = jsonwebtoken::crypto::sign(b"reelway key id", &encoding, Algorithm::HS256)?;
+        let key_id = signature.chars().take(8).collect();
+        Ok(Verifier { key_id, decoding: DecodingKey::from_secret(keys.secret()), until })
+    }
+}
+
+/// The crate parses `crit`, `jku`, `jwk`, `x5u` … and leaves them be; a token that has any is not one of ours.
+fn has_only_known_fields(header: &Header) -> bool {
+    let (typ, kid) = (header.typ.clone(), header.kid.clone());
+    let is_a_jwt = typ.as_ref().is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
+    is_a_jwt && *header == Header { typ, kid, ..Header::new(Algorithm::HS256) }
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Signer(kid {})", self.key_id)
+        write!(formatter, "Signer(kid {})", self.key_id())
     }
 }
 

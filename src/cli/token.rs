@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api;
-use crate::auth::keys::Keys;
+use crate::auth::keyring::Keyring;
 use crate::auth::token::Signer;
 use crate::cli::{print, state};
 use crate::config::{self, Config};
@@ -52,7 +52,7 @@ pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: &Config)
 
 /// The signer of this state, if its key is the one that the daemon signs with.
 fn signer(config: &Config) -> anyhow::Result<Signer> {
-    let signer = Signer::new(&Keys::find(&daemon::key_places(config))?)?;
+    let signer = Signer::new(&Keyring::find(&daemon::key_places(config), state::now())?)?;
     match std::fs::read_to_string(daemon::key_id_file(config)) {
         Ok(daemons) if daemons != signer.key_id() => bail!(
             "the daemon signs with another key than this command finds, so the token would be worth nothing; \

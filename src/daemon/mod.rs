@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 use crate::api::Services;
-use crate::auth::keys::{Keys, Places};
+use crate::auth::keyring::Keyring;
+use crate::auth::keys::Places;
 use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
 use crate::auth::remembered::Remembered;
@@ -149,8 +150,11 @@ fn lock_state(config: &Config) -> Result<FileLock, StartError> {
 
 fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     let store = Store::open(&config.directories.database_file())?;
-    let keys = Keys::find(&key_places(&config))?;
-    let signer = Signer::new(&keys).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
+    let keyring = Keyring::find(&key_places(&config), now())?;
+    if let Some(warning) = &keyring.warning {
+        tracing::warn!("{warning}; whoever signed in before the key was replaced has to sign in again");
+    }
+    let signer = Signer::new(&keyring).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
     note_key_id(&config, &signer)?;
     let roots = config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()));
     let library = Arc::new(Library::open(roots, &config.video.supported_formats));

@@ -32,6 +32,37 @@ fn is_unauthorized(answer: &Answer, case: &str) {
     assert!(challenge.contains("Bearer"), "{case}: {challenge}");
 }
 
+/// Goal: whoever replaces the signing key signs nobody out: what the key before has signed is good for a day, over every
+/// restart, also what `reelway token` made; new sign-ins get the new key.
+#[test]
+fn a_replaced_key_signs_nobody_out() {
+    let home = Home::new(&films::folder()).set("REELWAY_SESSIONS__MAX_PER_USER", "100");
+    let mut daemon = home.start();
+    let before = daemon.token.clone();
+    let kid = |token: &str| token.split('.').next().unwrap().to_owned();
+    daemon.stop();
+    std::fs::remove_file(home.state().join("jwt.key")).unwrap();
+    for _ in 0..2 {
+        let mut daemon = home.start();
+        assert_ne!(kid(&before), kid(&daemon.token));
+        for token in [&before, &daemon.token] {
+            let bearer = format!("Bearer {token}");
+            let answer = client::fetch(daemon.address, "GET", "/api/auth/me", &[("Authorization", &bearer)]);
+            assert_eq!(answer.head.status, 200);
+        }
+        let made = home.run(&["token", USER], "").succeeded().text().trim().to_owned();
+        daemon.keep_secret(&made);
+        assert_eq!(kid(&made), kid(&daemon.token));
+        daemon.stop();
+    }
+    std::fs::remove_file(home.state().join("jwt.previous")).unwrap();
+    std::fs::remove_file(home.state().join("jwt.key")).unwrap();
+    let daemon = home.start();
+    let bearer = format!("Bearer {before}");
+    let answer = client::fetch(daemon.address, "GET", "/api/auth/me", &[("Authorization", &bearer)]);
+    answer.is_problem(401);
+}
+
 /// Goal: without a token, or with one that is none, every guarded route is 401 in the form of RFC 9457.
 #[test]
 fn no_token_or_nonsense_is_401() {

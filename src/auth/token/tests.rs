@@ -1,6 +1,7 @@
 //! What a token must be, and a table of what it must not be.
 
 use super::*;
+use crate::auth::keyring::Previous;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ fn claims() -> Claims {
 }
 
 fn signer() -> Signer {
-    Signer::new(&Keys::of(SECRET)).unwrap()
+    with_previous(SECRET, Vec::new())
 }
 
 #[test]
@@ -171,6 +172,41 @@ fn edited_claims_do_not_match_their_signature() {
     let parts: Vec<&str> = token.split('.').collect();
     let claims = edited.split('.').nth(1).unwrap();
     assert_eq!(signer().verify(&format!("{}.{claims}.{}", parts[0], parts[2]), now()), Err(BAD_TOKEN));
+}
+
+/// A signer with this key, and these before it with the seconds until which they are good.
+fn with_previous(secret: &[u8], previous: Vec<(&[u8], u64)>) -> Signer {
+    let previous = previous.into_iter().map(|(secret, until)| {
+        let until = Timestamp::from_microseconds(until.cast_signed() * 1_000_000);
+        Previous { keys: Keys::of(secret), until: Some(until) }
+    });
+    Signer::new(&Keyring { current: Keys::of(secret), previous: previous.collect(), warning: None }).unwrap()
+}
+
+#[test]
+fn a_key_before_proves_what_it_has_signed_until_its_time_is_over() {
+    let newer: &[u8] = b"a newer secret of thirty-two bytes";
+    let token = signer().sign(&claims()).unwrap();
+    let rotated = with_previous(newer, vec![(SECRET, now() + 10)]);
+    assert_eq!(rotated.verify(&token, now()), Ok(claims()));
+    assert_eq!(rotated.verify(&token, now() + 10), Err(BAD_TOKEN));
+    assert_eq!(with_previous(newer, Vec::new()).verify(&token, now()), Err(BAD_TOKEN));
+    let fresh = rotated.sign(&claims()).unwrap();
+    assert_eq!(rotated.verify(&fresh, now()), Ok(claims()));
+    assert_ne!(rotated.key_id(), signer().key_id());
+    // Each key proves only what it has signed itself, and without a name the one that signs is meant.
+    let said = serde_json::to_value(claims()).unwrap();
+    let header = |kid: &str| json!({"alg": "HS256", "typ": "JWT", "kid": kid});
+    for (name, kid, secret) in [
+        ("the old name over the new key", signer().key_id(), newer),
+        ("the new name over the old key", rotated.key_id(), SECRET),
+        ("no such key", "AAAAAAAA", SECRET),
+    ] {
+        assert_eq!(rotated.verify(&forge(header(kid), &said, secret), now()), Err(BAD_TOKEN), "{name}");
+    }
+    let nameless = json!({"alg": "HS256", "typ": "JWT"});
+    assert_eq!(rotated.verify(&forge(nameless.clone(), &said, SECRET), now()), Err(BAD_TOKEN));
+    assert!(rotated.verify(&forge(nameless, &said, newer), now()).is_ok());
 }
 
 #[test]
