@@ -7,10 +7,10 @@
 // Answers of commands go through `cli::print`, which survives a closed pipe; everything else is a log event.
 #![deny(clippy::print_stdout)]
 
-// What a person types: one file a verb (serve, user, token, config, healthcheck).
+// What a person types: one file a verb. All but serve and config are clients of the API, over the admin socket.
 pub mod cli;
 
-// Assembly: configuration -> lock -> store -> keys -> library -> sockets -> shards -> drain -> exit.
+// Assembly: configuration -> sockets -> lock -> admin socket -> store -> keys -> library -> shards -> drain -> exit.
 pub mod daemon;
 
 // The data plane, read first: shard, connection, exchange (one request, top-down), transfer (the pump), deadline.

@@ -94,6 +94,14 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Between two log lines that say that connections cannot be accepted.
 pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// Connections to the admin socket: the command line makes one at a time.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long a daemon that starts waits for a command that uses the state.
+pub const STATE_LOCK_START_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a command waits for another that uses the state.
+pub const STATE_LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a command waits for the daemon's answer: a password that queues up, a slow disk.
+pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections over the limit, of one shard, that are told so and waited for; the others are just closed.
 pub const REFUSED_LINGERING_MAX: usize = 64;
 /// How long a head or a body that has begun to arrive may go on when the daemon drains.

@@ -4,6 +4,10 @@
 //! (spec/API.md). [`resolve`] and [`TABLE`], which the test of every route and every role walks, are made of the same rows,
 //! so neither can forget one. Reading the rows of `resolve` is reading the API.
 
+mod answer;
+
+pub use answer::answer;
+
 use uuid::Uuid;
 
 use crate::api::health::Probe;
@@ -36,6 +40,8 @@ pub enum Route<'a> {
     Preferences,
     /// To like it otherwise.
     SetPreferences,
+    /// A token for a user, for whoever is the machine.
+    MakeToken,
     /// The accounts.
     Users,
     /// A new account.
@@ -250,6 +256,7 @@ routes! { target:
     ["s", _, _]                         { Get UserOrGuest Path => Route::Shared; }
     // The administrator.
     ["api", "admin", "audit"]           { Get Admin Fields => Route::Audit; }
+    ["api", "admin", "token"]           { Post Machine Fields => Route::MakeToken; }
 }
 
 impl Route<'_> {
@@ -261,6 +268,7 @@ impl Route<'_> {
             | Route::ChangePassword
             | Route::SetPreferences
             | Route::AddUser
+            | Route::MakeToken
             | Route::ChangeUser(_) => Wanting::Needed,
             Route::MakeLink(_) => Wanting::MayBe,
             Route::Health(_)

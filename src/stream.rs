@@ -75,12 +75,15 @@ pub fn shared_caching(grant: &Grant, now: Timestamp) -> Result<Caching, Reject> 
         Caller::Guest(guest) if guest.max_plays.is_some() => Err(Reject::Forbidden),
         Caller::Guest(guest) => Ok(Caching::Shared { seconds: guest.expires_at.seconds() - now.seconds() }),
         // Ends with its session, which no cache hears of.
-        Caller::User(_) | Caller::Player { .. } => Ok(Caching::Private),
+        Caller::User(_) | Caller::Player { .. } | Caller::Machine => Ok(Caching::Private),
     }
 }
 
 /// Whose playback of a film a request belongs to, and who watches.
-pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -> (Key, Watcher) {
+///
+/// # Errors
+/// 403 for the machine: a film is sent to somebody.
+pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -> Result<(Key, Watcher), Reject> {
     let place = Player::Place(client, fields.user_agent);
     let (owner, session_id, player, sign) = match caller {
         Caller::User(account) | Caller::Player { account, .. } => {
@@ -88,10 +91,11 @@ pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -
             (Owner::User(account.user_id), account.session_id, player, account.presence.sign())
         }
         Caller::Guest(guest) => (Owner::Link(guest.link_id), guest.link_id, place, Sign::default()),
+        Caller::Machine => return Err(Reject::Forbidden),
     };
     let player = fields.playback_session_id.map_or(player, Player::Named).number();
     let user_id = caller.user_id();
-    (Key { owner, video, player }, Watcher { user_id, session_id, client, sign })
+    Ok((Key { owner, video, player }, Watcher { user_id, session_id, client, sign }))
 }
 
 /// Answers a request for a film.

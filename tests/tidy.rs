@@ -19,7 +19,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("libc", &["sys/"]),
     ("percent_encoding", &["http/"]),
     ("serde_json", &["api/", "cli/", "config/", "http/", "log.rs", "store/columns.rs"]),
-    ("thiserror", &["auth/", "daemon/", "http/", "store/"]),
+    ("thiserror", &["auth/", "cli/client.rs", "daemon/", "http/", "store/"]),
     ("time", &["log.rs", "store/timestamp.rs"]),
     ("tokio", &["daemon/", "serve/", "api/health.rs", "auth/password.rs", "playback/held.rs", "store/", "sys/"]),
     ("httparse", &["http/request.rs", "http/request/"]),

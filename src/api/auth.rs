@@ -21,6 +21,7 @@ use crate::auth::token::{Claims, Preferences, SessionRef};
 use crate::auth::{BAD_LINK, BAD_PASSWORD, BAD_TOKEN};
 use crate::http::reject::{Reject, Running};
 use crate::http::response::Response;
+use crate::limits;
 use crate::store::{AuditAction, Device, Fault, Login as Recorded, NewSession, Room, Session, Timestamp, User};
 
 #[derive(Deserialize)]
@@ -29,6 +30,15 @@ struct Login {
     password: String,
     #[serde(default)]
     device: Option<Device>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WantedToken {
+    username: String,
+    /// Seconds.
+    #[serde(default)]
+    expires_in: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -72,9 +82,35 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
         Recorded::UserGone => return Err(BAD_PASSWORD),
     };
     services.sessions.enter(&session, &user, moment, now);
-    let Asking { request_id, client_ip } = asking;
+    let Asking { request_id, client_ip, .. } = asking;
     tracing::info!(%request_id, user_id = %user.id, session_id = %session.id, %client_ip, "signed in");
     signed_in(services, &session, &User { last_login: Some(now), ..user }, now)
+}
+
+/// A token for a user, for players and scripts: the machine needs no password for it.
+///
+/// # Errors
+/// 400 for a life that cannot be, 404 without such a user, 409 for one who is disabled.
+pub async fn make_token<F>(
+    services: &Services,
+    body: &[u8],
+    asking: Asking,
+    now: Timestamp,
+) -> Result<Response<F>, Reject> {
+    let wanted: WantedToken = parse(body)?;
+    let life = wanted.expires_in.map_or(limits::TOKEN_LIFE, Duration::from_secs);
+    if life.is_zero() || life > limits::TOKEN_LIFE {
+        return Err(Reject::BadJson { why: "expiresIn is a number of seconds, from 1 to 86400 (24 h)".to_owned() });
+    }
+    let known = services.store.user_by_name(&wanted.username).await.map_err(Fault::into_reject)?;
+    let (user, _) = known.ok_or(Reject::NotFound)?;
+    if !user.is_active {
+        return Err(Reject::Conflict { why: "the user is disabled" });
+    }
+    let new = new_session(&user, None, now, life, None);
+    let audit = asking.audit(AuditAction::TokenMade, None, Some(user.id.to_string()));
+    let session = services.store.session_add(new, audit, now).await.map_err(Fault::into_reject)?;
+    signed_in(services, &session, &user, now)
 }
 
 /// A new token for the caller's session; the one it came with is dead.

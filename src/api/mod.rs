@@ -101,12 +101,14 @@ pub struct Asking {
     pub request_id: Uuid,
     /// Where it came from.
     pub client_ip: IpAddr,
+    /// Whether it is the machine itself that asks.
+    pub is_machine: bool,
 }
 
 impl Asking {
     /// What the audit trail is told of this request.
     pub(crate) fn audit(self, action: AuditAction, actor: Option<Uuid>, subject: Option<String>) -> Audit {
-        Audit { action, actor, subject, client: Some(self.client_ip) }
+        Audit { action, actor, subject, client: (!self.is_machine).then_some(self.client_ip) }
     }
 }
 

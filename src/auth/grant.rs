@@ -23,6 +23,8 @@ pub enum Need {
     Admin,
     /// An administrator, or a program on this machine.
     AdminOrLoopback,
+    /// Root, or who runs the daemon, at the admin socket.
+    Machine,
 }
 
 /// A signed-in user, as the session that proved it says.
@@ -58,6 +60,8 @@ pub enum Caller {
     },
     /// Whoever has a share link, for one film.
     Guest(Arc<Guest>),
+    /// Root, or who runs the daemon, at the admin socket: an administrator without an account.
+    Machine,
 }
 
 /// The proof that the caller may take the route. Made by [`Need::judge`] only.
@@ -118,9 +122,12 @@ impl Need {
     pub fn judge(self, caller: Option<Caller>, is_loopback: bool) -> Result<Grant, Reject> {
         let allowed = match (self, &caller) {
             (Need::Public, _) | (Need::UserOrGuest, Some(_)) | (Need::User, Some(Caller::User(_))) => Ok(()),
+            (_, Some(Caller::Machine)) => Ok(()),
             (Need::AdminOrLoopback, _) if is_loopback => Ok(()),
             (Need::Admin | Need::AdminOrLoopback, Some(Caller::User(account))) if account.role == Role::Admin => Ok(()),
-            (Need::User | Need::Admin | Need::AdminOrLoopback, Some(_)) => Err(Reject::Forbidden),
+            (Need::User | Need::Admin | Need::AdminOrLoopback | Need::Machine, Some(_)) => Err(Reject::Forbidden),
+            // No token would do.
+            (Need::Machine, None) => Err(Reject::Forbidden),
             (Need::User | Need::UserOrGuest | Need::Admin | Need::AdminOrLoopback, None) => Err(NO_TOKEN),
         };
         allowed.map(|()| Grant { caller })
@@ -131,11 +138,11 @@ impl Grant {
     /// The user, on a route that needs one.
     ///
     /// # Errors
-    /// 401 on a route that does not and got none, 403 for who may watch one film only.
+    /// 401 on a route that does not and got none, 403 for who may watch one film only, or has no account.
     pub fn account(&self) -> Result<&Arc<Account>, Reject> {
         match &self.caller {
             Some(Caller::User(account)) => Ok(account),
-            Some(Caller::Player { .. } | Caller::Guest(_)) => Err(Reject::Forbidden),
+            Some(Caller::Player { .. } | Caller::Guest(_) | Caller::Machine) => Err(Reject::Forbidden),
             None => Err(NO_TOKEN),
         }
     }
@@ -153,7 +160,7 @@ impl Grant {
         match &self.caller {
             Some(Caller::Player { video_id, .. }) => Some(*video_id),
             Some(Caller::Guest(guest)) => Some(guest.video_id),
-            Some(Caller::User(_)) | None => None,
+            Some(Caller::User(_) | Caller::Machine) | None => None,
         }
     }
 
@@ -162,6 +169,9 @@ impl Grant {
     /// # Errors
     /// As [`Grant::account`].
     pub fn scope(&self) -> Result<Scope, Reject> {
+        if self.caller == Some(Caller::Machine) {
+            return Ok(Scope::All);
+        }
         self.account().map(|account| match account.role {
             Role::Admin => Scope::All,
             Role::User => Scope::Own(account.user_id),
@@ -180,6 +190,7 @@ impl Caller {
         match self {
             Caller::User(account) | Caller::Player { account, .. } => Some(account.user_id),
             Caller::Guest(guest) => guest.user_id,
+            Caller::Machine => None,
         }
     }
 }
@@ -224,16 +235,18 @@ mod tests {
     fn each_need_admits_exactly_whom_it_names() {
         use Need::*;
         let player = Some(Caller::Player { account: account(Role::Admin), video_id: Uuid::nil() });
-        let callers = [None, guest(), player, user(Role::User), user(Role::Admin)];
+        let machine = Some(Caller::Machine);
+        let callers = [None, guest(), player, user(Role::User), user(Role::Admin), machine];
         for (need, is_loopback, expected) in [
-            (Public, false, [200, 200, 200, 200, 200]),
-            (UserOrGuest, false, [401, 200, 200, 200, 200]),
-            (User, false, [401, 403, 403, 200, 200]),
-            (User, true, [401, 403, 403, 200, 200]),
-            (Admin, false, [401, 403, 403, 403, 200]),
-            (Admin, true, [401, 403, 403, 403, 200]),
-            (AdminOrLoopback, false, [401, 403, 403, 403, 200]),
-            (AdminOrLoopback, true, [200, 200, 200, 200, 200]),
+            (Public, false, [200, 200, 200, 200, 200, 200]),
+            (UserOrGuest, false, [401, 200, 200, 200, 200, 200]),
+            (User, false, [401, 403, 403, 200, 200, 200]),
+            (User, true, [401, 403, 403, 200, 200, 200]),
+            (Admin, false, [401, 403, 403, 403, 200, 200]),
+            (Admin, true, [401, 403, 403, 403, 200, 200]),
+            (AdminOrLoopback, false, [401, 403, 403, 403, 200, 200]),
+            (AdminOrLoopback, true, [200, 200, 200, 200, 200, 200]),
+            (Machine, true, [403, 403, 403, 403, 403, 200]),
         ] {
             for (caller, expected) in callers.iter().zip(expected) {
                 let status = need.judge(caller.clone(), is_loopback).map_or_else(|reject| reject.status(), |_| 200);

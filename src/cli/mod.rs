@@ -2,10 +2,12 @@
 //!
 //! Every verb takes `--config`; those that print take `--json` for programs. Exit codes: 0 done, 1 failed, 2 usage.
 
+mod client;
 mod config;
 mod healthcheck;
+mod link;
 mod serve;
-mod state;
+mod sessions;
 mod token;
 mod user;
 
@@ -40,11 +42,19 @@ struct Common {
 enum Verb {
     /// Run the daemon until SIGTERM or Ctrl-C
     Serve(serve::Serve),
-    /// Add and list accounts
+    /// Add, list and change accounts
     #[command(subcommand)]
     User(user::UserVerb),
     /// Print a token for a user, for players and scripts
     Token(token::TokenVerb),
+    /// Print a link to one film, for somebody who has no account
+    Link(link::LinkVerb),
+    /// See who is signed in, and end it
+    #[command(subcommand)]
+    Sessions(sessions::SessionsVerb),
+    /// See who is watching what, and stop it
+    #[command(subcommand)]
+    Streams(sessions::StreamsVerb),
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -76,8 +86,11 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
             let flags = serve.flags();
             serve::run(load(&sources(flags))?)
         }
-        Verb::User(verb) => user::run(verb, &load(&sources(Vec::new()))?.config),
-        Verb::Token(verb) => token::run(verb, &load(&sources(Vec::new()))?.config),
+        Verb::User(verb) => user::run(verb, load(&sources(Vec::new()))?.config),
+        Verb::Token(verb) => token::run(verb, load(&sources(Vec::new()))?.config),
+        Verb::Link(verb) => link::run(verb, load(&sources(Vec::new()))?.config),
+        Verb::Sessions(verb) => sessions::run(verb, load(&sources(Vec::new()))?.config),
+        Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
         Verb::Healthcheck { json } => healthcheck::run(json, &load(&sources(Vec::new()))?.config),
     }

@@ -6,14 +6,12 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::api;
-use crate::auth::keyring::Keyring;
-use crate::auth::token::Signer;
-use crate::cli::{print, state};
+use crate::api::Services;
+use crate::cli::client::{Refusal, Server};
+use crate::cli::print;
 use crate::config::{self, Config};
-use crate::daemon::{self, block_on};
+use crate::daemon;
 use crate::limits;
-use crate::store::{Audit, AuditAction};
 
 #[derive(Args)]
 pub(super) struct TokenVerb {
@@ -27,38 +25,35 @@ pub(super) struct TokenVerb {
     json: bool,
 }
 
-pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: &Config) -> anyhow::Result<()> {
-    if expires.is_zero() || expires > limits::TOKEN_LIFE {
-        bail!("--expires is more than nothing and at most {} hours", limits::TOKEN_LIFE.as_secs() / 3600);
+pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: Config) -> anyhow::Result<()> {
+    if expires < Duration::from_secs(1) || expires > limits::TOKEN_LIFE {
+        bail!("--expires is a second at least and at most {} hours", limits::TOKEN_LIFE.as_secs() / 3600);
     }
-    let store = state::open(config)?;
-    let signer = signer(config)?;
-    let now = state::now();
-    let (user, _) = block_on(store.user_by_name(&name))?
-        .with_context(|| format!("there is no user '{name}'; `reelway user list` shows who there is"))?;
-    if !user.is_active {
-        bail!("the user '{name}' is disabled");
-    }
-    let new = api::auth::new_session(&user, None, now, expires, None);
-    let session = block_on(store.session_add(new, Audit::by_machine(AuditAction::TokenMade, user.id), now))?;
-    let token = signer.sign(&api::auth::claims(&session, &user, now))?;
-    if json {
-        let view = json!({"token": token, "expiresAt": session.expires_at, "sessionId": session.id});
-        print(&format!("{view:#}\n"))
+    let server = Server::find(config)?;
+    server.services().map_or(Ok(()), signs_as_the_daemon)?;
+    let wanted = json!({"username": name, "expiresIn": expires.as_secs()});
+    let made = server.ask("POST", "/api/admin/token", Some(&wanted)).map_err(|error| match error.downcast_ref() {
+        Some(Refusal { status: 404, .. }) => {
+            anyhow::anyhow!("there is no user '{name}'; `reelway user list` shows who there is")
+        }
+        _ => error.context(format!("no token for '{name}'")),
+    })?;
+    print(&if json {
+        let view = json!({"token": made["token"], "expiresAt": made["expiresAt"], "sessionId": made["sessionId"]});
+        format!("{view:#}\n")
     } else {
-        print(&format!("{token}\n"))
-    }
+        format!("{}\n", made["token"].as_str().context("the daemon gave no token")?)
+    })
 }
 
-/// The signer of this state, if its key is the one that the daemon signs with.
-fn signer(config: &Config) -> anyhow::Result<Signer> {
-    let signer = Signer::new(&Keyring::find(&daemon::key_places(config), state::now())?)?;
-    match std::fs::read_to_string(daemon::key_id_file(config)) {
-        Ok(daemons) if daemons != signer.key_id() => bail!(
+/// Whether the key that this process found is the one that the daemon signed with when it ran last.
+fn signs_as_the_daemon(services: &Services) -> anyhow::Result<()> {
+    match std::fs::read_to_string(daemon::key_id_file(&services.config)) {
+        Ok(daemons) if daemons != services.signer.key_id() => bail!(
             "the daemon signs with another key than this command finds, so the token would be worth nothing; \
-             is its key a credential? then sign in over HTTP, or run this with the same CREDENTIALS_DIRECTORY"
+             is its key a credential? then start it first, or run this with the same CREDENTIALS_DIRECTORY"
         ),
         // No daemon has run on this state yet, so it will find the key that we found.
-        Ok(_) | Err(_) => Ok(signer),
+        Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -1,17 +1,14 @@
-//! `reelway user add|list`: accounts.
+//! `reelway user add|list|passwd|role|disable|enable|remove`: accounts.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, bail};
-use clap::{Subcommand, ValueEnum};
-use serde_json::json;
-use uuid::Uuid;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
 
-use crate::auth::password;
-use crate::cli::{print, state};
+use crate::cli::client::{Server, encoded};
+use crate::cli::print;
 use crate::config::Config;
-use crate::daemon::block_on;
-use crate::store::{Audit, AuditAction, NewUser, Role, User};
 
 #[derive(Subcommand)]
 pub(super) enum UserVerb {
@@ -38,6 +35,38 @@ pub(super) enum UserVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Give an account another password; whoever is signed in with it is signed out
+    Passwd {
+        #[command(flatten)]
+        whose: Whose,
+        /// Read the password from standard input, one line, instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Change what an account may do; whoever is signed in with it is signed out
+    Role {
+        #[command(flatten)]
+        whose: Whose,
+        /// What the account may do
+        #[arg(long, value_enum)]
+        role: RoleArgument,
+    },
+    /// Disable an account: nobody can sign in with it, and what it plays stops
+    Disable(Whose),
+    /// Enable an account that was disabled
+    Enable(Whose),
+    /// Remove an account with everything that is its own
+    Remove(Whose),
+}
+
+/// An account that there is.
+#[derive(Args)]
+pub(super) struct Whose {
+    /// The name it signs in with
+    name: String,
+    /// Print the account as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,46 +75,79 @@ pub(super) enum RoleArgument {
     Admin,
 }
 
-pub(super) fn run(verb: UserVerb, config: &Config) -> anyhow::Result<()> {
+pub(super) fn run(verb: UserVerb, config: Config) -> anyhow::Result<()> {
     match verb {
         UserVerb::Add { name, role, email, password_stdin, json } => {
-            let password_hash = password::hash(&read_password(password_stdin)?)?;
-            let role = match role {
-                RoleArgument::User => Role::User,
-                RoleArgument::Admin => Role::Admin,
-            };
-            let new = NewUser { id: Uuid::new_v4(), username: name, email, role, password_hash };
-            let audit = Audit::by_machine(AuditAction::UserAdded, new.id);
-            let user = block_on(state::open(config)?.user_add(new, audit, state::now()))?;
-            print(&match json {
-                true => format!("{:#}\n", json!(user)),
-                false => format!("added {} {}\n", word(user.role), user.username),
-            })
+            let password = read_password(password_stdin)?;
+            let new = json!({"username": name, "password": password, "role": role.word(), "email": email});
+            let user = Server::find(config)?.ask("POST", "/api/users", Some(&new));
+            let user = user.with_context(|| format!("could not add '{name}'"))?;
+            show(&user, json, &format!("added {} {name}", role.word()))
         }
         UserVerb::List { json } => {
-            let users = block_on(state::open(config)?.users())?;
+            let users = Server::find(config)?.all("/api/users", "")?;
             print(&match json {
                 true => format!("{:#}\n", json!({"items": users, "next": null})),
                 false => table(&users),
             })
         }
+        UserVerb::Passwd { whose, password_stdin } => {
+            let password = read_password(password_stdin)?;
+            change(config, &whose, &json!({"password": password}), "changed the password of")
+        }
+        UserVerb::Role { whose, role } => {
+            change(config, &whose, &json!({"role": role.word()}), &format!("now {}:", role.word()))
+        }
+        UserVerb::Disable(whose) => change(config, &whose, &json!({"isActive": false}), "disabled"),
+        UserVerb::Enable(whose) => change(config, &whose, &json!({"isActive": true}), "enabled"),
+        UserVerb::Remove(whose) => {
+            let server = Server::find(config)?;
+            let (user, path) = find(&server, &whose.name)?;
+            server.ask("DELETE", &path, None).with_context(|| format!("could not remove '{}'", whose.name))?;
+            show(&user, whose.json, &format!("removed {}", whose.name))
+        }
     }
 }
 
-fn table(users: &[User]) -> String {
+/// Changes an account that there is.
+fn change(config: Config, whose: &Whose, change: &Value, done: &str) -> anyhow::Result<()> {
+    let server = Server::find(config)?;
+    let (_, path) = find(&server, &whose.name)?;
+    let user = server.ask("PATCH", &path, Some(change));
+    let user = user.with_context(|| format!("could not change '{}'", whose.name))?;
+    show(&user, whose.json, &format!("{done} {}", whose.name))
+}
+
+/// The account of this name, and its path.
+fn find(server: &Server, name: &str) -> anyhow::Result<(Value, String)> {
+    let found = server.all("/api/users", &format!("&query={}", encoded(name)))?;
+    let user = found.into_iter().find(|user| user["username"] == name);
+    let user = user.with_context(|| format!("there is no user '{name}'; `reelway user list` shows who there is"))?;
+    let path = format!("/api/users/{}", user["id"].as_str().unwrap_or_default());
+    Ok((user, path))
+}
+
+fn show(user: &Value, as_json: bool, done: &str) -> anyhow::Result<()> {
+    print(&if as_json { format!("{user:#}\n") } else { format!("{done}\n") })
+}
+
+fn table(users: &[Value]) -> String {
     let mut table = format!("{:<24} {:<6} {:<7} LAST LOGIN\n", "NAME", "ROLE", "ACTIVE");
     for user in users {
-        let last_login = user.last_login.map_or("never".to_owned(), |time| time.to_rfc3339());
-        let active = if user.is_active { "yes" } else { "no" };
-        table += &format!("{:<24} {:<6} {active:<7} {last_login}\n", user.username, word(user.role));
+        let text = |name: &str| user[name].as_str().unwrap_or_default().to_owned();
+        let active = if user["isActive"] == true { "yes" } else { "no" };
+        let last_login = user["lastLogin"].as_str().unwrap_or("never");
+        table += &format!("{:<24} {:<6} {active:<7} {last_login}\n", text("username"), text("role"));
     }
     table
 }
 
-fn word(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "admin",
-        Role::User => "user",
+impl RoleArgument {
+    fn word(self) -> &'static str {
+        match self {
+            RoleArgument::User => "user",
+            RoleArgument::Admin => "admin",
+        }
     }
 }
 

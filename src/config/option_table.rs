@@ -295,7 +295,7 @@ pub(super) const OPTIONS: &[Row] = &[
         "directories.runtime",
         Kind::Path,
         r#""/run/reelway""#,
-        "For the socket through which the command line will talk. Accepted now; takes effect when there is one.",
+        "For the socket through which the command line talks to the daemon.",
     )
     .variable("RUNTIME_DIRECTORY", Form::FirstPath),
     row("directories.credentials", Kind::Path, "", "Secrets that systemd hands over (LoadCredential=).")

@@ -1,12 +1,13 @@
-//! Assembly: configuration -> lock -> store -> keys -> library -> sockets -> shards -> drain -> exit.
+//! Assembly: configuration -> sockets -> lock -> admin socket -> store -> keys -> library -> shards -> drain -> exit.
 //!
 //! [`run`] can be recited: each line needs what the lines above it made. The main thread waits for signals; everything
 //! that serves runs on the shards. Listening comes before scanning, so a big library delays no one.
 
+mod admin_socket;
 mod keeper;
+mod listeners;
 mod signals;
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,14 +30,19 @@ use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
 use crate::playback::{Bounds, Playbacks};
-use crate::serve::{Phase, State, shard};
+use crate::serve::shard::{self, Listener};
+use crate::serve::{Phase, State};
 use crate::session::Table;
 use crate::session::guests::Guests;
 use crate::store::{Store, Timestamp};
+use crate::sys::Fault;
 use crate::sys::engine::Engine;
 use crate::sys::process::{self, FileLock};
-use crate::sys::{Fault, socket};
+pub(crate) use admin_socket::path as admin_socket;
+
+use admin_socket::AdminSocket;
 use keeper::Keeper;
+use listeners::Listeners;
 use signals::Either;
 
 /// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
@@ -56,6 +62,15 @@ pub enum StartError {
     Other(String),
 }
 
+impl StartError {
+    fn in_use(config: &Config) -> StartError {
+        StartError::Other(format!(
+            "another reelway already uses the state in {}; stop it, or set STATE_DIRECTORY to another folder",
+            config.directories.state.display()
+        ))
+    }
+}
+
 /// Runs the daemon until a signal ends it.
 ///
 /// # Errors
@@ -71,12 +86,14 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
     let shards = config.server.shard_count();
     let listeners = Listeners::open(&config, shards)?;
-    let _lock = lock_state(&config)?;
+    let _lock = lock_state(&config, limits::STATE_LOCK_START_PATIENCE)?.ok_or_else(|| StartError::in_use(&config))?;
+    let admin = AdminSocket::open(&config);
     let services = services(config, shards)?;
+    note_key_id(&services)?;
     let store = services.store.clone();
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
-    let (shards, mut failures) = start_shards(&state, listeners, &phases)?;
+    let (shards, mut failures) = start_shards(&state, listeners.with(&admin)?, &phases)?;
     start_scan(&state)?;
     let keeper = Keeper::start(&state)?;
 
@@ -98,6 +115,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     join(shards);
     keeper.end();
     store.close();
+    drop(admin);
     tracing::info!(drained = is_drained, "stopped");
     failure.map_or(Ok(()), Err)
 }
@@ -132,7 +150,12 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
     }
 }
 
-fn lock_state(config: &Config) -> Result<FileLock, StartError> {
+/// Takes the state, or `None` when somebody else has it for longer than `patience`. Run by root, this process is its owner
+/// afterwards.
+///
+/// # Errors
+/// When there is no such folder and none can be made.
+pub(crate) fn lock_state(config: &Config, patience: Duration) -> Result<Option<FileLock>, StartError> {
     let state = &config.directories.state;
     std::fs::create_dir_all(state)
         .map_err(|error| Fault::new(format!("make the state directory {}", state.display()), error))?;
@@ -140,22 +163,27 @@ fn lock_state(config: &Config) -> Result<FileLock, StartError> {
     // one that the service and the command line cannot open.
     process::become_owner_of(state)
         .map_err(|error| Fault::new(format!("become the owner of {}", state.display()), error))?;
-    FileLock::take(&state.join("lock"))?.ok_or_else(|| {
-        StartError::Other(format!(
-            "another reelway already uses the state in {}; stop it, or set STATE_DIRECTORY to another folder",
-            state.display()
-        ))
-    })
+    let deadline = Instant::now() + patience;
+    loop {
+        let lock = FileLock::take(&state.join("lock"))?;
+        if lock.is_some() || Instant::now() >= deadline {
+            return Ok(lock);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
-fn services(config: Config, shards: usize) -> Result<Services, StartError> {
+/// Puts together what handlers work with, over the state of this configuration, which the caller has locked.
+///
+/// # Errors
+/// A [`StartError`] that says what to do.
+pub(crate) fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     let store = Store::open(&config.directories.database_file())?;
     let keyring = Keyring::find(&key_places(&config), now())?;
     if let Some(warning) = &keyring.warning {
         tracing::warn!("{warning}; whoever signed in before the key was replaced has to sign in again");
     }
     let signer = Signer::new(&keyring).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
-    note_key_id(&config, &signer)?;
     let roots = config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()));
     let library = Arc::new(Library::open(roots, &config.video.supported_formats));
     if config.library.roots.is_empty() {
@@ -199,9 +227,10 @@ fn services(config: Config, shards: usize) -> Result<Services, StartError> {
 
 /// Notes in the state which key this daemon signs with, so that a command run without the daemon's credentials finds out
 /// that its own key would make tokens which are worth nothing.
-fn note_key_id(config: &Config, signer: &Signer) -> Result<(), Fault> {
-    let path = key_id_file(config);
-    std::fs::write(&path, signer.key_id()).map_err(|error| Fault::new(format!("write {}", path.display()), error))
+fn note_key_id(services: &Services) -> Result<(), Fault> {
+    let path = key_id_file(&services.config);
+    std::fs::write(&path, services.signer.key_id())
+        .map_err(|error| Fault::new(format!("write {}", path.display()), error))
 }
 
 /// Where the daemon notes the name of its key.
@@ -210,7 +239,7 @@ pub(crate) fn key_id_file(config: &Config) -> PathBuf {
 }
 
 /// Where the signing key of this configuration may be.
-pub(crate) fn key_places(config: &Config) -> Places {
+fn key_places(config: &Config) -> Places {
     Places {
         credentials: config.directories.credentials.clone(),
         configured: config.auth.jwt_key_file.clone(),
@@ -218,54 +247,14 @@ pub(crate) fn key_places(config: &Config) -> Places {
     }
 }
 
-/// The listeners of every shard: each address once a shard.
-struct Listeners(Vec<Vec<TcpListener>>);
-
-impl Listeners {
-    fn open(config: &Config, shards: usize) -> Result<Listeners, Fault> {
-        let mut by_shard: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
-        let mut chosen_port = None;
-        for (number, mut address) in config.server.addresses().into_iter().enumerate() {
-            if address.port() == 0 {
-                // Port 0 lets the kernel choose once; what follows shares its choice.
-                address.set_port(chosen_port.unwrap_or(0));
-            }
-            for (shard, listeners) in by_shard.iter_mut().enumerate() {
-                // SO_REUSEPORT would let a second daemon of the same user take half of our connections, or we of its.
-                let is_free = if shard == 0 { socket::ensure_free(address) } else { Ok(()) };
-                match is_free.and_then(|()| socket::listen(address, &config.net.congestion_control)) {
-                    Ok(listener) => {
-                        address = listener.local_addr().map_err(|error| Fault::new("read an address", error))?;
-                        listeners.push(listener);
-                    }
-                    // `localhost` and `*` have an address a family, and a machine may be without IPv6.
-                    Err(fault)
-                        if number > 0 && config.server.listen.is_empty() && socket::is_without_family(&fault.cause) =>
-                    {
-                        tracing::debug!(error = %fault, "address left out");
-                        break;
-                    }
-                    Err(fault) => return Err(fault),
-                }
-            }
-            chosen_port = Some(address.port());
-            if let Some(listener) = by_shard[0].get(number) {
-                let congestion_control = socket::congestion_control(listener);
-                tracing::info!(address = %address, congestion_control, "listening");
-            }
-        }
-        Ok(Listeners(by_shard))
-    }
-}
-
 fn start_shards(
     state: &Arc<State>,
-    listeners: Listeners,
+    listeners: Vec<Vec<Listener>>,
     phases: &watch::Receiver<Phase>,
 ) -> Result<(Vec<JoinHandle<()>>, mpsc::UnboundedReceiver<StartError>), Fault> {
     // One message a shard at most.
     let (failed, failures) = mpsc::unbounded_channel();
-    let start = |(number, listeners): (usize, Vec<TcpListener>)| {
+    let start = |(number, listeners): (usize, Vec<Listener>)| {
         let (state, phases, failed) = (Arc::clone(state), phases.clone(), failed.clone());
         std::thread::Builder::new()
             .name(format!("shard {number}"))
@@ -280,7 +269,7 @@ fn start_shards(
             })
             .map_err(|error| Fault::new("start a shard", error))
     };
-    let shards = listeners.0.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
+    let shards = listeners.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
     Ok((shards, failures))
 }
 

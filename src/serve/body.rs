@@ -240,7 +240,8 @@ mod tests {
             let bounds = Bounds { playbacks_max: 1, per_user_max: 1, connections_max: 1, pause: PATIENCE.pause };
             let playbacks = Playbacks::new(bounds);
             let viewer = Viewer::new(&playbacks);
-            let peer = Peer { socket: &socket, address, patience: PATIENCE, viewer, seat: None };
+            let is_machine = false;
+            let peer = Peer { socket: &socket, address, is_machine, patience: PATIENCE, viewer, seat: None };
             let json = incoming.json(&request, &peer).await;
             let status = |stop| match stop {
                 Stop::Refused(reject) => reject.status(),

@@ -148,53 +148,20 @@ impl Exchange<'_> {
             Wanting::MayBe if request.body == Body::None => Vec::new(),
             Wanting::MayBe | Wanting::Needed => self.json().await?, // 411, 413, 415, 408
         };
-        let asking = api::Asking { request_id: self.request_id(), client_ip: peer.address };
-        Ok(match route {
-            Route::StreamPath(_) | Route::StreamId(_) | Route::Shared => {
-                let film = self.film(&route, &grant, now).await?; // 404, 412, 416
-                self.take_part(&film, &grant, now)?; // 429
-                if services.sessions.moment() != moment {
-                    // Some session was ended meanwhile. If it was this one, it may have been before there was anything to stop.
-                    self.caller(need, carriers, now).await?;
-                }
-                film
-            }
-            Route::Health(probe) => api::health::answer(services, probe).await,
-            Route::Metrics => api::metrics::answer(services)?,
-            Route::Login => api::auth::login(services, &body, asking, now).await?,
-            Route::Logout => api::auth::logout(services, &grant, asking, now).await?,
-            Route::Refresh => api::auth::refresh(services, &grant, asking, now).await?,
-            Route::Me => api::auth::me(services, &grant).await?,
-            Route::ChangeMe => api::users::change_own(services, &grant, &body, asking, now).await?,
-            Route::ChangePassword => api::users::change_password(services, &grant, &body, asking, now).await?,
-            Route::Preferences => api::users::preferences(services, &grant).await?,
-            Route::SetPreferences => api::users::set_preferences(services, &grant, &body, asking, now).await?,
-            Route::Users => api::users::list(services, &request.target).await?,
-            Route::AddUser => api::users::add(services, &grant, &body, asking, now).await?,
-            Route::User(id) => api::users::one(services, id).await?,
-            Route::ChangeUser(id) => api::users::change(services, &grant, id, &body, asking, now).await?,
-            Route::RemoveUser(id) => api::users::remove(services, &grant, id, asking, now).await?,
-            Route::Session => api::sessions::own(services, &grant, now).await?,
-            Route::Sessions => api::sessions::list(services, &grant, &request.target, now).await?,
-            Route::EndSessions => api::sessions::end_all(services, &grant, asking, now).await?,
-            Route::SessionOf(id) => api::sessions::one(services, &grant, id, now).await?,
-            Route::EndSession(id) => api::sessions::end_one(services, &grant, id, asking, now).await?,
-            Route::Streams => api::streams::list(services, &grant, &request.target)?,
-            Route::StopStreams => api::streams::stop_all(services, &grant, asking, now)?,
-            Route::Stream(id) => api::streams::one(services, &grant, id)?,
-            Route::StopStream(id) => api::streams::stop(services, &grant, id, asking, now)?,
-            Route::Videos => api::videos::list(services, &request.target)?,
-            Route::Video(id) => api::videos::get(services, &grant, id)?,
-            Route::MakeLink(id) => {
-                api::links::make(services, &grant, id, &body, request.fields.host, asking, now).await?
-            }
-            Route::LibraryPlaylist => api::playlist::library(services, &grant, request.fields.host, now).await?,
-            Route::Audit => api::audit::list(services, &request.target).await?,
-            Route::Options(allow) => {
-                let options = Response::empty(204).field("Allow", allow);
-                if self.is_media { services.cors.preflight(options, request.fields.origin) } else { options }
-            }
-        })
+        let asking = self.asking();
+        let is_film = matches!(route, Route::StreamPath(_) | Route::StreamId(_) | Route::Shared);
+        if !is_film {
+            let answer = route::answer(services, &route, &grant, request, &body, asking, now).await?;
+            let is_preflight = self.is_media && matches!(route, Route::Options(_));
+            return Ok(if is_preflight { services.cors.preflight(answer, request.fields.origin) } else { answer });
+        }
+        let film = self.film(&route, &grant, now).await?; // 404, 412, 416
+        self.take_part(&film, &grant, now)?; // 429
+        if services.sessions.moment() != moment {
+            // Some session was ended meanwhile. If it was this one, it may have been before there was anything to stop.
+            self.caller(need, carriers, now).await?;
+        }
+        Ok(film)
     }
 
     /// The JSON body, unless the daemon drains before it has come.
@@ -226,7 +193,7 @@ impl Exchange<'_> {
     fn take_part(&mut self, film: &Response<OpenVideo>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
         let Some(video) = film.file().filter(|_| self.request.method == Method::Get) else { return Ok(()) };
         let caller = grant.caller()?;
-        let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.peer.address);
+        let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.peer.address)?;
         if let Caller::Guest(guest) = caller
             && !self.shard.state.services.guests.admits(guest, key.player, now)
         {
@@ -256,13 +223,18 @@ impl Exchange<'_> {
         if need == Need::Public {
             return Ok(None);
         }
-        let Some(carried) = carriers::carried(self.request, carriers)? else { return Ok(None) };
-        let asking = api::Asking { request_id: self.request_id(), client_ip: self.peer.address };
-        let caller = api::auth::caller(&self.shard.state.services, carried, asking, now).await?;
+        let Some(carried) = carriers::carried(self.request, carriers)? else {
+            return Ok(self.peer.is_machine.then_some(Caller::Machine));
+        };
+        let caller = api::auth::caller(&self.shard.state.services, carried, self.asking(), now).await?;
         if let Some(user_id) = caller.user_id() {
             let _ = self.user_id.set(user_id);
         }
         Ok(Some(caller))
+    }
+
+    fn asking(&self) -> api::Asking {
+        api::Asking { request_id: self.request_id(), client_ip: self.peer.address, is_machine: self.peer.is_machine }
     }
 
     fn request_id(&self) -> Uuid {

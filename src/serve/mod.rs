@@ -17,6 +17,7 @@ mod transfer;
 use std::sync::Arc;
 
 use crate::api::Services;
+use crate::limits;
 use crate::serve::admission::Connections;
 
 /// What all shards share.
@@ -26,6 +27,8 @@ pub struct State {
     pub services: Services,
     /// Who is connected, and how many may be.
     connections: Connections,
+    /// The same at the admin socket, which has places of its own: an administrator comes in when all others are taken.
+    admins: Connections,
 }
 
 impl State {
@@ -33,7 +36,8 @@ impl State {
     pub fn new(services: Services) -> Arc<State> {
         let net = &services.config.net;
         let connections = Connections::new(net.connections_max, net.connections_per_address);
-        Arc::new(State { services, connections })
+        let admins = Connections::new(limits::ADMIN_CONNECTIONS_MAX, limits::ADMIN_CONNECTIONS_MAX);
+        Arc::new(State { services, connections, admins })
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Peer<'a> {
     pub socket: &'a TcpStream,
     /// Where it comes from.
     pub address: IpAddr,
+    /// Whether it is the machine itself: root, or who runs the daemon, at the admin socket.
+    pub is_machine: bool,
     /// How long it may take.
     pub patience: Patience,
     /// Its part in playbacks.

@@ -5,7 +5,8 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +26,7 @@ use crate::serve::pipes::Pipes;
 use crate::serve::transfer::Pump;
 use crate::serve::{Phase, State, connection, exchange};
 use crate::store::Timestamp;
+use crate::sys::unix;
 
 /// What a connection needs of its shard.
 #[derive(Debug)]
@@ -43,6 +45,37 @@ pub(super) struct Shard {
     connection_ended: Notify,
 }
 
+/// A listener that a shard is given.
+#[derive(Debug)]
+pub enum Listener {
+    /// For everybody.
+    Network(TcpListener),
+    /// The admin socket: for the machine itself.
+    Admin(UnixListener),
+}
+
+/// The same on the shard's runtime.
+enum Door {
+    Network(tokio::net::TcpListener),
+    Admin(tokio::net::UnixListener),
+}
+
+/// A connection that has come in.
+struct Accepted {
+    socket: TcpStream,
+    address: IpAddr,
+    entrance: Entrance,
+}
+
+/// Where it came in.
+enum Entrance {
+    Network,
+    Admin {
+        /// Whether it is root, or who runs the daemon. Anybody else is a stranger here as well.
+        is_machine: bool,
+    },
+}
+
 /// Runs shard `number` on this thread until `phase` says that all is over.
 ///
 /// # Errors
@@ -50,17 +83,17 @@ pub(super) struct Shard {
 pub fn run(
     number: usize,
     state: Arc<State>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let engine = state.services.engine;
     engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners))?
 }
 
-async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>) -> io::Result<()> {
+async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>) -> io::Result<()> {
     for listener in listeners {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tokio::task::spawn_local(accept(Rc::clone(&shard), listener));
+        let door = Door::open(listener)?;
+        tokio::task::spawn_local(accept(Rc::clone(&shard), door));
     }
     let mut phase = shard.phase.clone();
     // The sender lives as long as the daemon; without it all is over as well.
@@ -72,20 +105,45 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<TcpListener>) -> io::Result<()> 
     Ok(())
 }
 
+impl Door {
+    fn open(listener: Listener) -> io::Result<Door> {
+        Ok(match listener {
+            Listener::Network(listener) => Door::Network(tokio::net::TcpListener::from_std(listener)?),
+            Listener::Admin(listener) => Door::Admin(tokio::net::UnixListener::from_std(listener)?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Door::Network(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                Ok(Accepted { socket, address: peer.ip(), entrance: Entrance::Network })
+            }
+            Door::Admin(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let user = unix::peer_user(&stream)?;
+                let entrance = Entrance::Admin { is_machine: user == 0 || user == unix::own_user() };
+                let socket = TcpStream::from_std(unix::as_stream(stream.into_std()?))?;
+                Ok(Accepted { socket, address: Ipv4Addr::LOCALHOST.into(), entrance })
+            }
+        }
+    }
+}
+
 /// Accepts until the daemon drains; then the listener is closed with this task.
-async fn accept(shard: Rc<Shard>, listener: tokio::net::TcpListener) {
+async fn accept(shard: Rc<Shard>, door: Door) {
     let mut phase = shard.phase.clone();
     let mut complained = None;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
             _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
         };
         match accepted {
-            Ok((socket, peer)) => {
+            Ok(accepted) => {
                 let shard = Rc::clone(&shard);
                 let counters = Arc::clone(&shard.pump.counters);
-                tokio::task::spawn_local(supervise(shard.welcome(socket, peer), move || {
+                tokio::task::spawn_local(supervise(shard.welcome(accepted), move || {
                     metrics::add(&counters.panics, 1);
                 }));
             }
@@ -156,7 +214,7 @@ impl Shard {
     }
 
     /// Serves an accepted connection, if there is a seat for it.
-    async fn welcome(self: Rc<Self>, socket: TcpStream, peer: SocketAddr) {
+    async fn welcome(self: Rc<Self>, Accepted { socket, address, entrance }: Accepted) {
         struct Told<'a>(&'a Notify);
         impl Drop for Told<'_> {
             fn drop(&mut self) {
@@ -166,9 +224,14 @@ impl Shard {
         let _told = Told(&self.connection_ended);
         let _open = Open::new(&self.pump.counters.open_connections);
         metrics::add(&self.pump.counters.connections, 1);
-        let seat = self.state.connections.admit(canonical(peer.ip()));
+        let (connections, is_machine) = match entrance {
+            Entrance::Network => (&self.state.connections, false),
+            Entrance::Admin { is_machine } => (&self.state.admins, is_machine),
+        };
+        let seat = connections.admit(canonical(address));
         let viewer = Viewer::new(&self.state.services.playbacks);
-        let peer = Peer { socket: &socket, address: peer.ip(), patience: self.patience, viewer, seat: seat.as_ref() };
+        let (patience, seat) = (self.patience, seat.as_ref());
+        let peer = Peer { socket: &socket, address, is_machine, patience, viewer, seat };
         if peer.seat.is_some() {
             return connection::run(&self, &peer).await;
         }

@@ -12,6 +12,7 @@ pub mod process;
 pub mod ring;
 pub mod sendfile;
 pub mod socket;
+pub mod unix;
 
 use std::fmt;
 use std::io;

@@ -167,22 +167,37 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
         )
     };
     if answer != 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        // A Unix socket: its peer is this machine, so it is there for as long as it has not closed.
+        let is_of_the_machine = error.raw_os_error() == Some(libc::EOPNOTSUPP);
+        return if is_of_the_machine { unsent(socket).map(Acknowledged::by_the_machine) } else { Err(error) };
     }
     // SAFETY: all fields are plain integers, zeroed before the call; an older kernel leaves the newer ones zero.
     let info = unsafe { info.assume_init() };
     if info.tcpi_state == TCP_CLOSE {
         return Err(io::ErrorKind::NotConnected.into());
     }
-    let mut outstanding: libc::c_int = 0;
-    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int (tcp(7)), and `outstanding` is one.
-    if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut outstanding) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
     Ok(Acknowledged {
         bytes: info.tcpi_bytes_acked,
         last_heard: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
         unanswered: info.tcpi_probes.max(info.tcpi_retransmits),
-        outstanding: u64::try_from(outstanding).unwrap_or(0),
+        outstanding: unsent(socket)?,
     })
+}
+
+/// Bytes that we sent, or queued, and that the peer has not acknowledged, or read, yet.
+fn unsent(socket: &impl AsFd) -> io::Result<u64> {
+    let mut outstanding: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int (tcp(7), unix(7)), and `outstanding` is one.
+    if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut outstanding) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::try_from(outstanding).unwrap_or(0))
+}
+
+impl Acknowledged {
+    /// Of a peer on this machine only what it has not read is known.
+    fn by_the_machine(outstanding: u64) -> Acknowledged {
+        Acknowledged { bytes: 0, last_heard: Duration::ZERO, unanswered: 0, outstanding }
+    }
 }

@@ -15,6 +15,7 @@
 mod support;
 
 mod accounts;
+mod admin;
 mod admission;
 mod cold;
 mod command_line;

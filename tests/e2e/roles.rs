@@ -131,6 +131,7 @@ fn body(row: &Row, role: Role) -> Option<Value> {
     let fresh = || format!("new-{}", Uuid::new_v4().simple());
     match (row.method, row.path) {
         (Method::Get | Method::Delete, _) => None,
+        (_, path) if path.contains("admin") => Some(json!({"username": name})),
         (_, path) if path.contains("login") => Some(json!({"username": name, "password": password})),
         (_, path) if path.contains("password") => Some(json!({"current": password, "new": password})),
         (_, path) if path.contains("preferences") => Some(json!({"quality": "720p"})),
@@ -170,6 +171,8 @@ fn every_row_of_the_table_asks_of_its_caller_what_it_says() {
                 String::from_utf8_lossy(&answer.body)
             );
             match (row.need, role) {
+                // At the admin socket only: tests/e2e/admin.rs.
+                (Need::Machine, _) => answer.is_problem(403),
                 (Need::Public, _)
                 | (Need::User | Need::UserOrGuest, Role::User)
                 | (Need::UserOrGuest, Role::Guest)

@@ -1,0 +1,113 @@
+//! Unix sockets: a listener for the machine itself, and who is at the other end (unix(7)).
+//!
+//! A path may be longer than the 108 bytes of an address: it is reached through the folder's descriptor then, and
+//! `/proc/self/fd`.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{getsockopt, sockopt};
+
+/// Bytes of a path in an address, less the zero at its end.
+const PATH_BYTES_MAX: usize = 107;
+
+/// Listens at `path`, for its owner only. Whatever socket was left there is replaced: the caller holds the lock of whoever
+/// may listen.
+///
+/// # Errors
+/// When the folder is missing or not ours, or something else than a socket is there.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    // Made under another name, so that the one who knocks never finds a socket with a mode too wide, or nobody behind it.
+    let draft = path.with_extension(format!("sock.{}", std::process::id()));
+    remove_stale(&draft)?;
+    let listener = at(&draft, |address| UnixListener::bind(address))?;
+    let prepared = fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))
+        .and_then(|()| listener.set_nonblocking(true))
+        .and_then(|()| fs::rename(&draft, path));
+    prepared.inspect_err(|_| {
+        let _ = fs::remove_file(&draft);
+    })?;
+    Ok(listener)
+}
+
+/// Connects to whoever listens at `path`.
+///
+/// # Errors
+/// ENOENT and ECONNREFUSED when nobody does, EACCES when it is not for us.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    at(path, |address| UnixStream::connect(address))
+}
+
+/// The user at the other end, as it was when it connected.
+///
+/// # Errors
+/// What getsockopt(2) says.
+pub fn peer_user(stream: &impl AsFd) -> io::Result<u32> {
+    Ok(getsockopt(stream, sockopt::PeerCredentials)?.uid())
+}
+
+/// The user that this process acts as.
+pub fn own_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// The same descriptor as what the shards serve. Nothing that is done with it asks what it is.
+pub fn as_stream(stream: UnixStream) -> TcpStream {
+    TcpStream::from(OwnedFd::from(stream))
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Does something with an address for `path` that is short enough.
+fn at<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().len() <= PATH_BYTES_MAX {
+        return act(path);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidFilename.into());
+    };
+    let folder = File::open(folder)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
+    act(&short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_for_its_owner_and_replaces_one_that_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::NotFound);
+        drop(listen(&path).unwrap());
+        assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let listener = listen(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let client = connect(&path).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (served, _) = listener.accept().unwrap();
+        assert_eq!([peer_user(&client).unwrap(), peer_user(&served).unwrap()], [own_user(); 2]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left behind");
+    }
+
+    #[test]
+    fn a_path_longer_than_an_address_is_reached() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = folder.path().join("x".repeat(150));
+        fs::create_dir(&long).unwrap();
+        let path = long.join("admin.sock");
+        let _listener = listen(&path).unwrap();
+        connect(&path).unwrap();
+    }
+}
