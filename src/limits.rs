@@ -97,7 +97,7 @@ pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 /// Connections to the admin socket: the command line makes one at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long a daemon that starts waits for a command that uses the state.
-pub const STATE_LOCK_START_PATIENCE: Duration = Duration::from_secs(2);
+pub const STATE_LOCK_START_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for another that uses the state.
 pub const STATE_LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a command waits for the daemon's answer: a password that queues up, a slow disk.

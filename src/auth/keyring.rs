@@ -28,8 +28,8 @@ pub struct Keyring {
     pub current: Keys,
     /// Those that are still good for what they have signed, the newest first.
     pub previous: Vec<Previous>,
-    /// What is wrong with the file of those, if anything: then nobody is let in by them.
-    pub warning: Option<String>,
+    /// What is wrong with those, a sentence each: then nobody is let in by them, and nobody is kept from anything else.
+    pub warnings: Vec<String>,
 }
 
 /// A key that does not sign any more.
@@ -53,30 +53,37 @@ impl Keyring {
     /// Finds the keys, or makes the first, and notes what the next start has to know.
     ///
     /// # Errors
-    /// A [`KeyError`] that names the file.
+    /// A [`KeyError`] that names the file of the key that signs.
     pub fn find(places: &Places, now: Timestamp) -> Result<Keyring, KeyError> {
         let current = Keys::find(places)?;
         let path = places.state.join(FILE);
-        let (noted, warning) = match read(&path) {
-            Ok(noted) => (noted, None),
-            Err(error) => (Noted::default(), Some(format!("{} is passed over: {error}", path.display()))),
+        let mut warnings = Vec::new();
+        let noted = read(&path).unwrap_or_else(|error| {
+            warnings.push(format!("{} is passed over: {error}", path.display()));
+            Noted::default()
+        });
+        let handed = Keys::credential(places, CREDENTIAL).unwrap_or_else(|error| {
+            warnings.push(error.to_string());
+            None
+        });
+        let is_other = |keys: &Keys| {
+            keys.secret() != current.secret() && handed.as_ref().is_none_or(|handed| keys.secret() != handed.secret())
         };
-        let ended = noted.current.filter(|key| key.secret() != current.secret());
-        let ended = ended.map(|keys| Previous { keys, until: Some(now.plus(limits::TOKEN_LIFE)) });
-        let is_good = |previous: &Previous| {
-            previous.until.is_none_or(|until| now < until) && previous.keys.secret() != current.secret()
-        };
-        let mut previous: Vec<_> = ended.into_iter().chain(noted.previous).filter(is_good).collect();
+        // Nothing that the file says gives a key more time than a token can live.
+        let end = now.plus(limits::TOKEN_LIFE);
+        let is_good = |previous: &Previous| previous.until.is_some_and(|until| now < until && until <= end);
+        let ended = noted.current.map(|keys| Previous { keys, until: Some(end) });
+        let known =
+            ended.into_iter().chain(noted.previous).filter(|previous| is_other(&previous.keys) && is_good(previous));
+        let mut previous: Vec<_> = known.collect();
         previous.truncate(limits::KEYS_PREVIOUS_MAX);
-        write(&path, &current, &previous).map_err(|cause| KeyError::File {
-            operation: "note",
-            path: path.clone(),
-            cause,
-        })?;
-        if let Some(handed) = Keys::credential(places, CREDENTIAL)? {
-            previous.insert(0, Previous { keys: handed, until: None });
+        if let Err(error) = write(&path, &current, &previous) {
+            warnings.push(format!("{} could not be written: {error}", path.display()));
         }
-        Ok(Keyring { current, previous, warning })
+        if let Some(keys) = handed {
+            previous.insert(0, Previous { keys, until: None });
+        }
+        Ok(Keyring { current, previous, warnings })
     }
 }
 
@@ -159,7 +166,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let places = places(state.path());
         let first = Keyring::find(&places, at(0)).unwrap();
-        assert!(first.previous.is_empty() && first.warning.is_none());
+        assert!(first.previous.is_empty() && first.warnings.is_empty());
         std::fs::remove_file(state.path().join("jwt.key")).unwrap();
         let second = Keyring::find(&places, at(10)).unwrap();
         assert_ne!(second.current.secret(), first.current.secret());
@@ -218,8 +225,29 @@ mod tests {
             std::fs::write(state.path().join(FILE), damaged).unwrap();
             let keyring = Keyring::find(&places, at(1)).unwrap();
             assert!(keyring.previous.is_empty());
-            assert!(keyring.warning.is_some_and(|warning| warning.contains(FILE)));
-            assert!(Keyring::find(&places, at(1)).unwrap().warning.is_none(), "it is written anew");
+            assert!(keyring.warnings.iter().any(|warning| warning.contains(FILE)));
+            assert!(Keyring::find(&places, at(1)).unwrap().warnings.is_empty(), "it is written anew");
         }
+    }
+
+    #[test]
+    fn no_file_gives_a_key_more_time_than_a_token_has() {
+        let state = tempfile::tempdir().unwrap();
+        let places = places(state.path());
+        Keyring::find(&places, at(0)).unwrap();
+        std::fs::write(state.path().join(FILE), format!("{} {}\n", "ab".repeat(32), at(26).seconds())).unwrap();
+        assert!(Keyring::find(&places, at(1)).unwrap().previous.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_with_keys_before_keeps_nobody_from_starting() {
+        let (state, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut places = places(state.path());
+        places.credentials = Some(credentials.path().to_owned());
+        std::fs::write(credentials.path().join(CREDENTIAL), "short").unwrap();
+        std::fs::create_dir(state.path().join(FILE)).unwrap();
+        let keyring = Keyring::find(&places, at(0)).unwrap();
+        assert!(keyring.previous.is_empty());
+        assert_eq!(keyring.warnings.len(), 3, "{:?}", keyring.warnings);
     }
 }

@@ -51,7 +51,7 @@ pub enum KeyError {
     /// The file cannot be read, or cannot be made.
     #[error("could not {operation} the signing key {path}: {cause}", path = path.display())]
     File {
-        /// `read`, `make` or `note`.
+        /// `read` or `make`.
         operation: &'static str,
         /// The file.
         path: PathBuf,

@@ -156,7 +156,10 @@ fn over(socket: &Path, request: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     };
     let answer = unix::connect(socket).and_then(talk);
     let answer = answer.with_context(|| format!("the daemon at {} did not answer", socket.display()))?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").context("the daemon's answer was cut")?;
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .context("the daemon ended before it had answered; see whether it was done, and try again")?;
     let status = str::from_utf8(&answer[..end]).ok().and_then(|head| head.split(' ').nth(1)?.parse().ok());
     Ok((status.context("the daemon's answer is not HTTP")?, answer[end + 4..].to_vec()))
 }

@@ -180,7 +180,7 @@ pub(crate) fn lock_state(config: &Config, patience: Duration) -> Result<Option<F
 pub(crate) fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     let store = Store::open(&config.directories.database_file())?;
     let keyring = Keyring::find(&key_places(&config), now())?;
-    if let Some(warning) = &keyring.warning {
+    for warning in &keyring.warnings {
         tracing::warn!("{warning}; whoever signed in before the key was replaced has to sign in again");
     }
     let signer = Signer::new(&keyring).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;

@@ -218,6 +218,32 @@ fn the_rate_is_that_of_the_last_seconds_and_bytes_are_told_once() {
     assert!(!presence.is_shown(), "nothing is being sent, whatever the connection keeps");
 }
 
+/// Goal: a playback that is held is joined and left while somebody else begins or ends one, and so waits for nobody.
+#[test]
+fn a_held_playback_is_joined_while_the_door_is_locked() {
+    let playbacks = Playbacks::new(BOUNDS);
+    let viewer = Viewer::new(&playbacks);
+    viewer.play(key(1, 1), &watcher(1), at(0)).unwrap().leave(at(0));
+    let (joined, joins) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let door = playbacks.door();
+        let playbacks = &playbacks;
+        scope.spawn(move || {
+            // On a new connection, and then on the same one.
+            let viewer = Viewer::new(playbacks);
+            for _ in 0..2 {
+                let playing = viewer.play(key(1, 1), &watcher(1), at(1)).unwrap();
+                viewer.sent(5).unwrap();
+                playing.leave(at(1));
+            }
+            joined.send(()).unwrap();
+        });
+        let waited = joins.recv_timeout(Duration::from_secs(10));
+        drop(door);
+        waited.expect("joining waits for nobody");
+    });
+}
+
 /// Goal: slots are a matter of many threads: at every moment so many are held as may be, and at the end none.
 #[test]
 fn slots_are_neither_lost_nor_given_twice_among_threads() {

@@ -4,8 +4,9 @@
 #![allow(unsafe_code, reason = "an allocator that counts is an unsafe trait; it hands everything on to the system's")]
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "counting.rs"]
+mod counting;
+
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -15,30 +16,6 @@ use reelway::auth::token::{Claims, Preferences, SessionRef};
 use reelway::session::Table;
 use reelway::store::{Audit, AuditAction, NewSession, NewUser, Quality, Role, Store, Timestamp};
 use uuid::Uuid;
-
-/// The system's allocator, and how often this thread asked it.
-struct Counting;
-
-thread_local! {
-    static ASKED: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.with(|asked| asked.set(asked.get() + 1));
-        // SAFETY: the caller's promise about `layout` is the one that is asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: `place` came from `alloc` above, and so from the system, with this `layout`.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What a future gives that needs to wait for nothing.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
@@ -86,13 +63,13 @@ async fn a_session_is_found_without_an_allocation() {
         |claims: &Claims| assert_eq!(at_once(table.account(claims, now)).unwrap().session_id, claims.session_id.id);
     claims.iter().for_each(find);
 
-    let asked = ASKED.with(Cell::get);
+    let asked = counting::asked();
     let begun = Instant::now();
     for _ in 0..ROUNDS {
         claims.iter().for_each(find);
     }
     let each = begun.elapsed().as_nanos() as f64 / (ROUNDS * SESSIONS) as f64;
-    let allocations = ASKED.with(Cell::get) - asked;
+    let allocations = counting::asked() - asked;
     println!("{each:.1} ns a lookup among {SESSIONS} sessions, {allocations} allocations in all");
     assert_eq!(allocations, 0);
 }

@@ -257,14 +257,15 @@ fn a_verb_of_root_leaves_no_file_of_roots() {
 fn verbs_at_the_same_moment_wait_for_one_another() {
     let home = Home::new(&films::folder());
     let names: Vec<String> = (0..6).map(|index| format!("user-{index}")).collect();
-    std::thread::scope(|scope| {
+    let daemon = std::thread::scope(|scope| {
         for name in &names {
             let home = &home;
             scope
                 .spawn(move || home.run(&["user", "add", name, "--password-stdin"], &format!("{NEWER}\n")).succeeded());
         }
-        scope.spawn(|| drop(home.start()));
+        scope.spawn(|| home.start()).join().unwrap()
     });
+    daemon.keep_secret(NEWER);
     let listed = eventually("all are there", PATIENCE, || {
         let users = json_of(&home, &["user", "list", "--json"], "");
         (users["items"].as_array().unwrap().len() == names.len() + 1).then_some(users)

@@ -180,7 +180,7 @@ fn with_previous(secret: &[u8], previous: Vec<(&[u8], u64)>) -> Signer {
         let until = Timestamp::from_microseconds(until.cast_signed() * 1_000_000);
         Previous { keys: Keys::of(secret), until: Some(until) }
     });
-    Signer::new(&Keyring { current: Keys::of(secret), previous: previous.collect(), warning: None }).unwrap()
+    Signer::new(&Keyring { current: Keys::of(secret), previous: previous.collect(), warnings: Vec::new() }).unwrap()
 }
 
 #[test]
