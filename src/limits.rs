@@ -100,6 +100,8 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 pub const STATE_LOCK_START_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for another that uses the state.
 pub const STATE_LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer that a command takes: a page of a list has some 200 KiB.
+pub const ADMIN_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a command waits for the daemon's answer: a password that queues up, a slow disk.
 pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections over the limit, of one shard, that are told so and waited for; the others are just closed.
@@ -149,6 +151,10 @@ pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a playback keeps its slot after its last connection left: players seek, and fetch in bursts (spec/API.md).
 pub const PLAYBACK_LINGER: Duration = Duration::from_secs(30);
+/// How long a request waits for a slot before it is refused: players ask for the next film before they let go of the last.
+pub const PLAYBACK_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it looks meanwhile.
+pub const PLAYBACK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// Playbacks that one share link may have open.
 pub const PLAYBACKS_PER_LINK_MAX: usize = 2;
 /// Slots that no guest is given: the people of the house come first.

@@ -40,6 +40,13 @@ pub(super) enum Server {
     },
 }
 
+/// Whether a verb is about films.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Films {
+    Wanted,
+    Unwanted,
+}
+
 /// A "no" of the API.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
@@ -50,29 +57,30 @@ pub(super) struct Refusal {
 }
 
 impl Server {
-    /// Finds the daemon of this configuration, or takes its place.
+    /// Finds the daemon of this configuration, or takes its place: with its films only if the verb is about films, for their
+    /// disks may be slow or away.
     ///
     /// # Errors
     /// When a daemon uses the state and cannot be talked to, or the state cannot be opened.
-    pub fn find(config: Config) -> anyhow::Result<Server> {
+    pub fn find(mut config: Config, films: Films) -> anyhow::Result<Server> {
         let socket = daemon::admin_socket(&config);
         let deadline = Instant::now() + limits::STATE_LOCK_PATIENCE;
         loop {
+            // First the lock: behind the socket may be the daemon of another state.
+            if let Some(_lock) = daemon::lock_state(&config, Duration::ZERO)? {
+                if films == Films::Unwanted {
+                    config.library.roots.clear();
+                }
+                return Ok(Server::Here { services: Box::new(daemon::services(config, 1)?), _lock });
+            }
             match unix::connect(&socket) {
                 Ok(_) => return Ok(Server::Daemon(socket)),
+                // Who has the state may be a daemon that is about to listen, or another command.
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
                 Err(error) => {
-                    return Err(error).with_context(|| {
-                        format!(
-                            "could not talk to the daemon at {}; run this as root, or as its user",
-                            socket.display()
-                        )
-                    });
+                    let advice = format!("could not talk to the daemon at {}; run this as root", socket.display());
+                    return Err(error).context(advice);
                 }
-            }
-            // Somebody else who has the state may be a daemon that is about to listen, or another command.
-            if let Some(_lock) = daemon::lock_state(&config, Duration::from_millis(100))? {
-                return Ok(Server::Here { services: Box::new(daemon::services(config, 1)?), _lock });
             }
             if Instant::now() >= deadline {
                 bail!(
@@ -81,6 +89,7 @@ impl Server {
                     socket.display()
                 );
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -139,6 +148,11 @@ impl Refusal {
     }
 }
 
+/// A text for a terminal: what a file's name may do to one, it does not.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
 /// A text as it stands in a query.
 pub(super) fn encoded(text: &str) -> String {
     crate::http::target::encode_path(text).to_string()
@@ -151,7 +165,7 @@ fn over(socket: &Path, request: &str) -> anyhow::Result<(u16, Vec<u8>)> {
         stream.set_write_timeout(Some(limits::ADMIN_ANSWER_TIMEOUT))?;
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        stream.take(limits::ADMIN_ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
         Ok(answer)
     };
     let answer = unix::connect(socket).and_then(talk);

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::client::Server;
+use crate::cli::client::{Films, Server};
 use crate::cli::print;
 use crate::config::{self, Config};
 use crate::daemon::block_on;
@@ -32,7 +32,7 @@ pub(super) struct LinkVerb {
 
 pub(super) fn run(verb: LinkVerb, config: Config) -> anyhow::Result<()> {
     let host = verb.host.clone().unwrap_or_else(|| own_host(&config));
-    let server = Server::find(config)?;
+    let server = Server::find(config, Films::Wanted)?;
     if let Some(services) = server.services() {
         // Nobody has looked yet what there is.
         block_on(services.library.scan(&services.store, Timestamp::now()));

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::client::Server;
+use crate::cli::client::{Films, Server, encoded, plain};
 use crate::cli::print;
 use crate::config::Config;
 
@@ -38,7 +38,7 @@ pub(super) struct Which {
 }
 
 pub(super) fn run(verb: SessionsVerb, config: Config) -> anyhow::Result<()> {
-    let server = Server::find(config)?;
+    let server = Server::find(config, Films::Unwanted)?;
     match verb {
         SessionsVerb::List(show) => {
             let sessions = server.all("/api/sessions", "")?;
@@ -60,7 +60,7 @@ pub(super) fn run(verb: SessionsVerb, config: Config) -> anyhow::Result<()> {
 }
 
 pub(super) fn run_streams(verb: StreamsVerb, config: Config) -> anyhow::Result<()> {
-    let server = Server::find(config)?;
+    let server = Server::find(config, Films::Unwanted)?;
     match verb {
         StreamsVerb::List(show) => {
             let streams = server.all("/api/streams", "")?;
@@ -96,13 +96,13 @@ fn list<const COLUMNS: usize>(
 
 fn end(server: &Server, path: &str, what: &str, id: &str) -> anyhow::Result<()> {
     server
-        .ask("DELETE", &format!("{path}/{}", super::client::encoded(id)), None)
+        .ask("DELETE", &format!("{path}/{}", encoded(id)), None)
         .with_context(|| format!("there is no {what} '{id}'; `reelway {what}s list` shows which there are"))?;
     print(&format!("ended {id}\n"))
 }
 
 fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or("-").to_owned()
+    plain(value[name].as_str().unwrap_or("-"))
 }
 
 fn name_of(users: &[Value], item: &Value) -> String {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::api::Services;
-use crate::cli::client::{Refusal, Server};
+use crate::cli::client::{Films, Refusal, Server};
 use crate::cli::print;
 use crate::config::{self, Config};
 use crate::daemon;
@@ -29,7 +29,7 @@ pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: Config) 
     if expires < Duration::from_secs(1) || expires > limits::TOKEN_LIFE {
         bail!("--expires is a second at least and at most {} hours", limits::TOKEN_LIFE.as_secs() / 3600);
     }
-    let server = Server::find(config)?;
+    let server = Server::find(config, Films::Unwanted)?;
     server.services().map_or(Ok(()), signs_as_the_daemon)?;
     let wanted = json!({"username": name, "expiresIn": expires.as_secs()});
     let made = server.ask("POST", "/api/admin/token", Some(&wanted)).map_err(|error| match error.downcast_ref() {

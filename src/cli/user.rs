@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::cli::client::{Server, encoded};
+use crate::cli::client::{Films, Server, encoded, plain};
 use crate::cli::print;
 use crate::config::Config;
 
@@ -80,12 +80,12 @@ pub(super) fn run(verb: UserVerb, config: Config) -> anyhow::Result<()> {
         UserVerb::Add { name, role, email, password_stdin, json } => {
             let password = read_password(password_stdin)?;
             let new = json!({"username": name, "password": password, "role": role.word(), "email": email});
-            let user = Server::find(config)?.ask("POST", "/api/users", Some(&new));
+            let user = Server::find(config, Films::Unwanted)?.ask("POST", "/api/users", Some(&new));
             let user = user.with_context(|| format!("could not add '{name}'"))?;
             show(&user, json, &format!("added {} {name}", role.word()))
         }
         UserVerb::List { json } => {
-            let users = Server::find(config)?.all("/api/users", "")?;
+            let users = Server::find(config, Films::Unwanted)?.all("/api/users", "")?;
             print(&match json {
                 true => format!("{:#}\n", json!({"items": users, "next": null})),
                 false => table(&users),
@@ -101,7 +101,7 @@ pub(super) fn run(verb: UserVerb, config: Config) -> anyhow::Result<()> {
         UserVerb::Disable(whose) => change(config, &whose, &json!({"isActive": false}), "disabled"),
         UserVerb::Enable(whose) => change(config, &whose, &json!({"isActive": true}), "enabled"),
         UserVerb::Remove(whose) => {
-            let server = Server::find(config)?;
+            let server = Server::find(config, Films::Unwanted)?;
             let (user, path) = find(&server, &whose.name)?;
             server.ask("DELETE", &path, None).with_context(|| format!("could not remove '{}'", whose.name))?;
             show(&user, whose.json, &format!("removed {}", whose.name))
@@ -111,7 +111,7 @@ pub(super) fn run(verb: UserVerb, config: Config) -> anyhow::Result<()> {
 
 /// Changes an account that there is.
 fn change(config: Config, whose: &Whose, change: &Value, done: &str) -> anyhow::Result<()> {
-    let server = Server::find(config)?;
+    let server = Server::find(config, Films::Unwanted)?;
     let (_, path) = find(&server, &whose.name)?;
     let user = server.ask("PATCH", &path, Some(change));
     let user = user.with_context(|| format!("could not change '{}'", whose.name))?;
@@ -121,7 +121,9 @@ fn change(config: Config, whose: &Whose, change: &Value, done: &str) -> anyhow::
 /// The account of this name, and its path.
 fn find(server: &Server, name: &str) -> anyhow::Result<(Value, String)> {
     let found = server.all("/api/users", &format!("&query={}", encoded(name)))?;
-    let user = found.into_iter().find(|user| user["username"] == name);
+    // As at a sign-in, capitals make no other name.
+    let is_it = |user: &Value| user["username"].as_str().is_some_and(|known| known.eq_ignore_ascii_case(name));
+    let user = found.into_iter().find(is_it);
     let user = user.with_context(|| format!("there is no user '{name}'; `reelway user list` shows who there is"))?;
     let path = format!("/api/users/{}", user["id"].as_str().unwrap_or_default());
     Ok((user, path))
@@ -134,7 +136,7 @@ fn show(user: &Value, as_json: bool, done: &str) -> anyhow::Result<()> {
 fn table(users: &[Value]) -> String {
     let mut table = format!("{:<24} {:<6} {:<7} LAST LOGIN\n", "NAME", "ROLE", "ACTIVE");
     for user in users {
-        let text = |name: &str| user[name].as_str().unwrap_or_default().to_owned();
+        let text = |name: &str| plain(user[name].as_str().unwrap_or_default());
         let active = if user["isActive"] == true { "yes" } else { "no" };
         let last_login = user["lastLogin"].as_str().unwrap_or("never");
         table += &format!("{:<24} {:<6} {active:<7} {last_login}\n", text("username"), text("role"));

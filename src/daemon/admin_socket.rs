@@ -4,13 +4,14 @@
 //! all the same: films matter more than the command line.
 
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::sys::{Fault, unix};
+use crate::sys::Fault;
+use crate::sys::unix::{self, Listening};
 
 /// The socket, until dropped; if there could be one.
-pub(super) struct AdminSocket(Option<(PathBuf, UnixListener)>);
+pub(super) struct AdminSocket(Option<Listening>);
 
 /// Where the socket of this configuration is.
 pub(crate) fn path(config: &Config) -> PathBuf {
@@ -21,14 +22,11 @@ impl AdminSocket {
     /// Listens, or says why not.
     pub fn open(config: &Config) -> AdminSocket {
         let path = path(config);
-        match listen(&path) {
-            Ok(listener) => AdminSocket(Some((path, listener))),
-            Err(error) => {
-                let socket = path.display();
-                tracing::warn!(%socket, %error, "no admin socket: the command line cannot talk to this daemon");
-                AdminSocket(None)
-            }
-        }
+        let listening = unix::listen(&path).inspect_err(|error| {
+            let socket = path.display();
+            tracing::warn!(%socket, %error, "no admin socket: the command line cannot talk to this daemon");
+        });
+        AdminSocket(listening.ok())
     }
 
     /// A handle of it for a shard.
@@ -36,23 +34,7 @@ impl AdminSocket {
     /// # Errors
     /// When the system has no descriptor for us.
     pub fn listener(&self) -> Result<Option<UnixListener>, Fault> {
-        let listener = self.0.as_ref().map(|(_, listener)| listener.try_clone()).transpose();
+        let listener = self.0.as_ref().map(|listening| listening.listener.try_clone()).transpose();
         listener.map_err(|error| Fault::new("share the admin socket", error))
     }
-}
-
-impl Drop for AdminSocket {
-    fn drop(&mut self) {
-        if let Some((path, _)) = &self.0 {
-            // Somebody may have removed it before.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-fn listen(path: &Path) -> std::io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    unix::listen(path)
 }

@@ -159,6 +159,12 @@ pub(crate) fn lock_state(config: &Config, patience: Duration) -> Result<Option<F
     let state = &config.directories.state;
     std::fs::create_dir_all(state)
         .map_err(|error| Fault::new(format!("make the state directory {}", state.display()), error))?;
+    let runtime = &config.directories.runtime;
+    if !runtime.exists() {
+        // It may lie where only root can make it. Without it there is no admin socket, which is said where that is opened.
+        let made = std::fs::create_dir_all(runtime).and_then(|()| process::give_to_owner_of(state, runtime));
+        made.unwrap_or_else(|error| tracing::debug!(%error, "runtime folder could not be made"));
+    }
     // Run by root, for a port that only root may open: from here on nothing needs root, and a file of root's would be
     // one that the service and the command line cannot open.
     process::become_owner_of(state)

@@ -4,6 +4,7 @@
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
 use std::cell::OnceCell;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -13,8 +14,9 @@ use crate::auth::{Caller, Grant, Need};
 use crate::http::reject::Reject;
 use crate::http::request::{self, Body, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
+use crate::limits;
 use crate::metrics::{self, Open};
-use crate::playback::Playing;
+use crate::playback::{Playing, Refused};
 use crate::route::{self, Resolved, Route, Wanting};
 use crate::serve::body::Incoming;
 use crate::serve::inbox::Inbox;
@@ -156,7 +158,7 @@ impl Exchange<'_> {
             return Ok(if is_preflight { services.cors.preflight(answer, request.fields.origin) } else { answer });
         }
         let film = self.film(&route, &grant, now).await?; // 404, 412, 416
-        self.take_part(&film, &grant, now)?; // 429
+        self.take_part(&film, &grant, now).await?; // 429
         if services.sessions.moment() != moment {
             // Some session was ended meanwhile. If it was this one, it may have been before there was anything to stop.
             self.caller(need, carriers, now).await?;
@@ -189,8 +191,9 @@ impl Exchange<'_> {
         Ok(cors.film(film, self.request.fields.origin))
     }
 
-    /// Takes part in the caller's playback of a film, if any byte of it is about to be sent.
-    fn take_part(&mut self, film: &Response<OpenVideo>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
+    /// Takes part in the caller's playback of a film, if any byte of it is about to be sent. A player that moves on to the next
+    /// film may ask for it before it has let go of the last, so a no is waited for a moment.
+    async fn take_part(&mut self, film: &Response<OpenVideo>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
         let Some(video) = film.file().filter(|_| self.request.method == Method::Get) else { return Ok(()) };
         let caller = grant.caller()?;
         let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.peer.address)?;
@@ -199,8 +202,16 @@ impl Exchange<'_> {
         {
             return Err(Reject::LinkUsedUp);
         }
-        let playing = self.peer.viewer.play(key, &watcher, now).map_err(api::streams::refused)?;
-        self.playing = Some(playing);
+        let begun = Instant::now();
+        let played = loop {
+            let played = self.peer.viewer.play(key, &watcher, self.shard.now());
+            let may_come = matches!(played, Err(Refused::Busy(_) | Refused::Reached(_)));
+            if !may_come || begun.elapsed() >= limits::PLAYBACK_PATIENCE {
+                break played;
+            }
+            tokio::time::sleep(limits::PLAYBACK_RETRY_INTERVAL).await;
+        };
+        self.playing = Some(played.map_err(api::streams::refused)?);
         Ok(())
     }
 

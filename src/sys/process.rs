@@ -57,6 +57,18 @@ pub fn become_owner_of(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Run by root, gives `path` to the user and group that own `folder`; run by anybody else, does nothing.
+///
+/// # Errors
+/// What chown(2) says.
+pub fn give_to_owner_of(folder: &Path, path: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(folder)?;
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}
+
 /// While it lives, a terminal does not show what is typed.
 #[derive(Debug)]
 pub struct Silence {

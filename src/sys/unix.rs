@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,36 @@ use nix::sys::socket::{getsockopt, sockopt};
 /// Bytes of a path in an address, less the zero at its end.
 const PATH_BYTES_MAX: usize = 107;
 
-/// Listens at `path`, for its owner only. Whatever socket was left there is replaced: the caller holds the lock of whoever
-/// may listen.
+/// A listener with its place in the file system, which goes with it.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listener.
+    pub listener: UnixListener,
+    path: PathBuf,
+    /// Which file was made: another may stand there by the time this one goes.
+    file: (u64, u64),
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            // Somebody may have removed it between the look and now.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens at `path`, for its owner only. A socket that was left there is replaced.
 ///
 /// # Errors
-/// When the folder is missing or not ours, or something else than a socket is there.
-pub fn listen(path: &Path) -> io::Result<UnixListener> {
+/// EADDRINUSE when somebody listens there, EEXIST when something else than a socket is there; when the folder is missing or
+/// not ours.
+pub fn listen(path: &Path) -> io::Result<Listening> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(ErrorKind::AlreadyExists.into()),
+        Ok(_) if connect(path).is_ok() => return Err(ErrorKind::AddrInUse.into()),
+        Ok(_) | Err(_) => {}
+    }
     // Made under another name, so that the one who knocks never finds a socket with a mode too wide, or nobody behind it.
     let draft = path.with_extension(format!("sock.{}", std::process::id()));
     remove_stale(&draft)?;
@@ -32,7 +56,13 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
     prepared.inspect_err(|_| {
         let _ = fs::remove_file(&draft);
     })?;
-    Ok(listener)
+    let file = identity(path)?;
+    Ok(Listening { listener, path: path.to_owned(), file })
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Connects to whoever listens at `path`.
@@ -90,15 +120,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::NotFound);
-        drop(listen(&path).unwrap());
+        drop(UnixListener::bind(&path).unwrap());
         assert_eq!(connect(&path).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        let listener = listen(&path).unwrap();
+        let listening = listen(&path).unwrap();
+        let listener = &listening.listener;
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let client = connect(&path).unwrap();
         listener.set_nonblocking(false).unwrap();
         let (served, _) = listener.accept().unwrap();
         assert_eq!([peer_user(&client).unwrap(), peer_user(&served).unwrap()], [own_user(); 2]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left behind");
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(listening);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it goes with its listener");
+    }
+
+    #[test]
+    fn what_is_no_socket_or_another_one_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        fs::write(&path, "somebody's").unwrap();
+        assert_eq!(listen(&path).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        fs::remove_file(&path).unwrap();
+        let first = listen(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = listen(&path).unwrap();
+        drop(first);
+        assert!(connect(&path).is_ok(), "the other one's is left alone");
+        drop(second);
     }
 
     #[test]

@@ -154,19 +154,12 @@ fn the_socket_is_for_the_machine_only() {
     if rustix::process::geteuid().is_root() {
         let ask = |mode: u32| {
             fs::set_permissions(&socket, fs::Permissions::from_mode(mode)).unwrap();
-            let script = "import os, socket, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534); \
-                          s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+            let script = "import os, socket; os.setgroups([]); os.setgid(65534); os.setuid(65534); \
+                          s = socket.socket(socket.AF_UNIX); s.connect('admin.sock'); \
                           s.sendall(b'GET /api/users HTTP/1.0\\r\\n\\r\\n'); print(s.recv(100)[:12])";
-            Command::new("python3").args(["-c", script]).arg(&socket).output().unwrap()
+            // Begun in the socket's folder, so that it need not come through those above.
+            Command::new("python3").args(["-c", script]).current_dir(home.path("run")).output().unwrap()
         };
-        for folder in [&socket, &home.path("run"), &home.path("")] {
-            for above in
-                folder.ancestors().skip(1).take_while(|above| above.starts_with("/work") || above.starts_with("/tmp"))
-            {
-                let mode = fs::metadata(above).unwrap().permissions().mode();
-                let _ = fs::set_permissions(above, fs::Permissions::from_mode(mode | 0o011));
-            }
-        }
         let refused = ask(0o600);
         assert!(String::from_utf8_lossy(&refused.stderr).contains("PermissionError"), "{refused:?}");
         let stranger = ask(0o666);
@@ -207,6 +200,22 @@ fn a_daemon_elsewhere_is_not_passed_over() {
     assert!(refused.stderr.contains("RUNTIME_DIRECTORY"), "{}", refused.stderr);
 }
 
+/// Goal: the daemon of another state is nobody to talk to, and its socket is left alone by who comes later, file or socket.
+#[test]
+fn a_daemon_of_another_state_is_no_daemon_of_ours() {
+    let (first, second) = (Home::new(&films::folder()), Home::without_account(&films::folder()));
+    let _daemon = first.start();
+    let second = second.set("RUNTIME_DIRECTORY", first.path("run").to_str().unwrap());
+    second.run(&["user", "add", "zoe", "--password-stdin"], &format!("{BOB_PASSWORD}\n")).succeeded();
+    let listed = first.run(&["user", "list"], "").succeeded().text();
+    assert!(!listed.contains("zoe"), "{listed}");
+    let mut other = second.start_signed_out();
+    assert!(!other.log.lines_with("no admin socket").is_empty());
+    other.stop();
+    first.run(&["user", "role", "ANN", "--role", "admin"], "").succeeded();
+    assert!(first.path("run").join("admin.sock").exists());
+}
+
 /// Goal: a path longer than the address of a socket, and a runtime folder that cannot be, stop nobody.
 #[test]
 fn any_runtime_folder_will_do() {
@@ -217,6 +226,10 @@ fn any_runtime_folder_will_do() {
     home.run(&["user", "list"], "").succeeded();
     assert!(long.join("admin.sock").exists());
     drop(daemon);
+    fs::remove_file(long.join("admin.sock")).unwrap();
+    fs::write(long.join("admin.sock"), "somebody's").unwrap();
+    drop(home.start());
+    assert_eq!(fs::read(long.join("admin.sock")).unwrap(), b"somebody's");
     fs::write(home.path("file"), "").unwrap();
     let none = home.path("file").join("below");
     let home = home.set("RUNTIME_DIRECTORY", none.to_str().unwrap());
@@ -231,19 +244,21 @@ fn a_verb_of_root_leaves_no_file_of_roots() {
     if !rustix::process::geteuid().is_root() {
         return; // Who is not root leaves none.
     }
-    let home = Home::without_account(&films::folder());
     let owner = 65_534;
-    for folder in ["state", "run", "cache"] {
-        chown(home.path(folder), Some(owner), Some(owner)).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    chown(outside.path(), Some(owner), Some(owner)).unwrap();
+    let mut home = Home::without_account(&films::folder());
+    for folder in ["state", "cache", "run"] {
+        let path = outside.path().join(folder);
+        fs::create_dir(&path).unwrap();
+        chown(&path, Some(owner), Some(owner)).unwrap();
+        let name = if folder == "run" { "RUNTIME".to_owned() } else { folder.to_uppercase() };
+        home = home.set(&format!("{name}_DIRECTORY"), path.to_str().unwrap());
     }
-    let open = |path: &std::path::Path| {
-        let mode = fs::metadata(path).unwrap().permissions().mode();
-        let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o055));
-    };
-    home.state().ancestors().skip(1).take_while(|above| above.components().count() > 1).for_each(open);
     home.add_user(USER, PASSWORD);
     home.run(&["token", USER], "").succeeded();
-    let files: Vec<_> = fs::read_dir(home.state()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> =
+        fs::read_dir(outside.path().join("state")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(
         files.iter().any(|file| file.ends_with("reelway.db")) && files.iter().any(|file| file.ends_with("jwt.key"))
     );

@@ -243,7 +243,7 @@ fn vlc_plays_and_seeks() {
 }
 
 /// VLC refuses to run as root; the tests often do.
-fn as_nobody(command: Command, home: &Path) -> Command {
+pub fn as_nobody(command: Command, home: &Path) -> Command {
     use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65534;
     let mut command = command;

@@ -194,6 +194,11 @@ impl Client {
         bytes
     }
 
+    /// Reads at most so many bytes, as far as they come.
+    pub fn read_at_most(&mut self, length: u64) {
+        let _ = io::copy(&mut self.stream.by_ref().take(length), &mut io::sink());
+    }
+
     /// Asks, and reads the whole answer.
     pub fn fetch(&mut self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.ask(method, path, fields);

@@ -46,6 +46,11 @@ impl Mpv {
         self.wait_for_playback();
     }
 
+    /// Pauses it, or lets it play on.
+    pub fn pause(&mut self, is_paused: bool) {
+        self.send(&json!(["set_property", "pause", is_paused]));
+    }
+
     /// The time now playing, in seconds.
     pub fn position(&mut self) -> f64 {
         self.send(&json!(["get_property", "time-pos"]));
@@ -62,7 +67,8 @@ impl Mpv {
     fn wait_for_playback(&mut self) {
         self.wait_until("playback-restart", |message| {
             let event = &message["event"];
-            assert_ne!(event, "end-file", "mpv gave up: {message}");
+            let is_replaced = message["reason"] == "stop";
+            assert!(event != "end-file" || is_replaced, "mpv gave up: {message}");
             event == "playback-restart"
         });
     }
