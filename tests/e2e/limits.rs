@@ -90,7 +90,7 @@ fn vlc_meets_no_limit_of_one() {
 }
 
 /// A viewer at GStreamer's playbin, the player of many desktops: plays, seeks to each argument, and waits until it is there.
-const PLAYBIN: &str = "
+pub const PLAYBIN: &str = "
 import sys, gi
 gi.require_version('Gst', '1.0')
 from gi.repository import Gst

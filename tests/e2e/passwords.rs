@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use crate::limits::PLAYBIN;
+use crate::players::as_nobody;
 use crate::support::client::{self, Answer, Client};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
 use crate::support::films::{self, BIG_FILM, url_path};
@@ -28,7 +30,7 @@ fn piece(daemon: &Daemon, authorization: &str) -> Answer {
     client::fetch(daemon.address, "GET", &url_path(BIG_FILM), &fields)
 }
 
-/// Goal: curl, ffprobe, mpv and VLC play with name and password in the URL, and are told to try where they wait for a 401.
+/// Goal: curl, ffprobe, mpv, VLC and GStreamer play with name and password in the URL, and are told to try where they wait for a 401.
 #[test]
 fn players_sign_in_by_name_and_password() {
     let daemon = home().start();
@@ -55,6 +57,14 @@ fn players_sign_in_by_name_and_password() {
     let mut mpv = program("mpv");
     mpv.args(["--no-config", "--vo=null", "--ao=null", "--untimed", "--really-quiet"]).arg(&url);
     run(&mut mpv, seconds).succeeded();
+    let folder = tempfile::tempdir().unwrap();
+    let mut vlc = as_nobody(program("cvlc"), folder.path());
+    vlc.args(["-vv", "--ignore-config", "--no-media-library", "--vout", "dummy", "--aout", "dummy"]);
+    let said = run(vlc.args(["--play-and-exit", "--run-time", "3"]).arg(&url), seconds).succeeded().everything();
+    assert!(said.contains("Received first picture"), "{said}");
+    let mut gstreamer = program("/usr/bin/python3");
+    let said = run(gstreamer.args(["-c", PLAYBIN]).arg(&url).arg("2"), seconds).succeeded().text();
+    assert_eq!(said.trim(), "done");
 }
 
 /// Goal: a right password is hashed once for many ranges, a wrong one once for many tries; both are felt at once when the

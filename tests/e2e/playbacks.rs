@@ -285,6 +285,55 @@ fn a_session_that_plays_is_not_signed_out() {
     drop((film, admins));
 }
 
+/// Goal: a film that is paused for `sessions.max_inactivity` gives its place to somebody else, keeps its connection, and takes
+/// a place again with its next byte; if there is none then, it is cut.
+#[test]
+fn a_paused_film_gives_its_place_and_takes_one_again() {
+    let films = long_films(2);
+    let daemon = home(&films, 1, 1).set("REELWAY_SESSIONS__MAX_INACTIVITY", "1s").start();
+    let mut paused = watch(&daemon, &daemon.token, 0);
+    let count = |wanted: usize| {
+        eventually("so many streams", SOON, || (streams(&daemon, &daemon.token).len() == wanted).then_some(()));
+    };
+    count(0);
+    assert_eq!(paused.body(8 * MIB).len() as u64, 8 * MIB, "it plays on");
+    let stream = streams(&daemon, &daemon.token).remove(0);
+    assert_eq!((&stream["connections"], &stream["client"]), (&json!(1), &json!("127.0.0.1")), "{stream}");
+    count(0);
+    let bob = daemon.sign_in("bob", BOB_PASSWORD);
+    let mut bobs = watch(&daemon, &bob, 1);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| bobs.body(32 * MIB).len());
+        expect_cut(&mut paused, "there is no place for it now");
+        reading.join().unwrap();
+    });
+}
+
+/// Goal: of more connections than a player has use for, the oldest that stand still are ended after ten seconds; one that
+/// reads, however old, and the newest never are.
+#[test]
+fn superseded_connections_are_ended_and_those_that_read_are_not() {
+    let films = long_films(1);
+    let daemon = home(&films, 8, 3).start();
+    let mut reading = watch(&daemon, &daemon.token, 0);
+    let mut silent: Vec<Client> = (0..14).map(|_| watch(&daemon, &daemon.token, 0)).collect();
+    let ended = || daemon.ledger().sum("reelway_superseded_total");
+    assert_eq!(ended(), 0);
+    eventually("three too many are ended", Duration::from_secs(40), || {
+        reading.body(8 * 1024);
+        (ended() >= 3).then_some(())
+    });
+    for _ in 0..20 {
+        reading.body(8 * 1024);
+    }
+    assert_eq!(ended(), 3, "twelve are not too many");
+    for (index, client) in silent.iter_mut().take(3).enumerate() {
+        expect_cut(client, &format!("connection {index}"));
+    }
+    assert_eq!(silent[13].body(2 * MIB).len() as u64, 2 * MIB, "the newest plays on");
+    assert_eq!(streams(&daemon, &daemon.token)[0]["connections"], 12);
+}
+
 /// Goal: a range storm over many connections leaves no slot and no session behind in the counters, once the daemon has had
 /// the time of a linger.
 #[test]
