@@ -20,7 +20,7 @@ const THREADS: u64 = 8;
 const LINGER: Duration = Duration::from_secs(60);
 
 fn rounds() -> u64 {
-    std::env::var("REELWAY_LEAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(600)
+    std::env::var("REELWAY_LEAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2000)
 }
 
 /// One client: how far it gets, and how it ends.
