@@ -132,9 +132,11 @@ pub async fn end_all<F>(
     let audit = asking.audit(AuditAction::SessionEnded, grant.actor(), None);
     let ended = services.store.sessions_revoked_of(scope.user(), audit, now).await.map_err(Fault::into_reject)?;
     services.ended(&ended);
-    if let Scope::Own(user_id) = scope {
-        services.playbacks.stop_user(user_id, None);
-    }
+    // Those who came in by password have no session that could have been ended.
+    match scope {
+        Scope::Own(user_id) => services.playbacks.stop_user(user_id, None),
+        Scope::All => services.playbacks.stop_users(),
+    };
     Ok(Response::empty(204))
 }
 

@@ -204,6 +204,11 @@ impl Playbacks {
         self.stop_where(|held, session_id| held.key.owner == Owner::User(user_id) && Some(session_id) != except)
     }
 
+    /// Ends what all users play; guests go on.
+    pub fn stop_users(&self) -> bool {
+        self.stop_where(|held, _| matches!(held.key.owner, Owner::User(_)))
+    }
+
     /// Ends the playback of this key.
     pub fn stop_key(&self, key: Key) -> bool {
         self.stop_where(|held, _| held.key == key)

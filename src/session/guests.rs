@@ -5,6 +5,7 @@
 //! that calls itself something else for each piece would never be counted.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -18,7 +19,17 @@ use crate::store::{Fault, Link, Played, Store, Timestamp};
 #[derive(Debug)]
 pub struct Guests {
     store: Store,
-    links: ArcSwap<HashMap<String, Arc<Entry>>>,
+    links: ArcSwap<Links>,
+    /// How many readings of the store were begun, and which of those that ended was begun last.
+    begun: AtomicU64,
+    ended: Mutex<u64>,
+}
+
+/// All links at one moment.
+#[derive(Debug, Default)]
+struct Links {
+    by_mark: HashMap<String, Arc<Entry>>,
+    by_id: HashMap<Uuid, Arc<Entry>>,
 }
 
 #[derive(Debug)]
@@ -52,7 +63,7 @@ pub enum Sent {
 impl Guests {
     /// None yet.
     pub fn new(store: Store) -> Guests {
-        Guests { store, links: ArcSwap::default() }
+        Guests { store, links: ArcSwap::default(), begun: AtomicU64::new(0), ended: Mutex::new(0) }
     }
 
     /// Reads the links that live. What is known of the plays of one that was there stays.
@@ -60,21 +71,22 @@ impl Guests {
     /// # Errors
     /// The database failed; all stays as it was.
     pub async fn load(&self, now: Timestamp) -> Result<(), Fault> {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let rows = self.store.links_live(limits::PLAY_COUNTED_FOR, now).await?;
-        self.links.rcu(|known| {
-            let entry = |row: &Link| {
-                let known = known.get(&row.made.mark).map(Arc::clone);
-                (row.made.mark.clone(), known.unwrap_or_else(|| Arc::new(Entry::new(row))))
-            };
-            rows.iter().map(entry).collect::<HashMap<_, _>>()
-        });
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever began later has seen all that this one saw, and perhaps more.
+        if *ended < number {
+            *ended = number;
+            let known = self.links.load();
+            self.links.store(Arc::new(Links::new(&rows, &known)));
+        }
         Ok(())
     }
 
     /// Whom a token lets in at `now`.
     pub fn find(&self, token: &str, now: Timestamp) -> Option<Arc<Guest>> {
         let links = self.links.load();
-        let entry = links.get(&guest::mark(token)).filter(|entry| now < entry.guest.expires_at)?;
+        let entry = links.by_mark.get(&guest::mark(token)).filter(|entry| now < entry.guest.expires_at)?;
         Some(Arc::clone(&entry.guest))
     }
 
@@ -114,7 +126,19 @@ impl Guests {
     }
 
     fn entry(&self, link_id: Uuid) -> Option<Arc<Entry>> {
-        self.links.load().values().find(|entry| entry.guest.link_id == link_id).map(Arc::clone)
+        self.links.load().by_id.get(&link_id).map(Arc::clone)
+    }
+}
+
+impl Links {
+    fn new(rows: &[Link], known: &Links) -> Links {
+        let mut links = Links::default();
+        for row in rows {
+            let entry = known.by_id.get(&row.made.id).map_or_else(|| Arc::new(Entry::new(row)), Arc::clone);
+            links.by_mark.insert(row.made.mark.clone(), Arc::clone(&entry));
+            links.by_id.insert(row.made.id, entry);
+        }
+        links
     }
 }
 
