@@ -17,7 +17,7 @@ use crate::auth::grant::{Account, Caller, Grant};
 use crate::auth::guest;
 use crate::auth::limiter::Attempt;
 use crate::auth::password::HashError;
-use crate::auth::token::{Claims, Preferences, SessionRef};
+use crate::auth::token::{Claims, Preferences, Proved, Said, SessionRef};
 use crate::auth::{BAD_LINK, BAD_PASSWORD, BAD_TOKEN};
 use crate::http::reject::{Reject, Running};
 use crate::http::response::Response;
@@ -167,32 +167,47 @@ pub async fn me<F>(services: &Services, grant: &Grant) -> Result<Response<F>, Re
 /// 401 for what proves nobody, 429 after too many wrong passwords, 503 when the store is busy.
 pub async fn caller(
     services: &Services,
+    proved: &Proved,
     carried: Carried<'_>,
-    asking: Asking,
+    asking: impl FnOnce() -> Asking,
     now: Timestamp,
 ) -> Result<Caller, Reject> {
-    let seconds = now.seconds().unsigned_abs();
-    match carried {
-        Carried::Password(basic) => by_password(services, basic, asking, now).await.map(Caller::User),
+    let (token, is_session, is_media) = match carried {
+        Carried::Password(basic) => return by_password(services, basic, asking(), now).await.map(Caller::User),
         Carried::Media(token) | Carried::Any(token) if guest::is_token(&token) => {
-            services.guests.find(&token, now).map(Caller::Guest).ok_or(BAD_LINK)
+            return services.guests.find(&token, now).map(Caller::Guest).ok_or(BAD_LINK);
         }
-        Carried::Media(token) => by_media_token(services, &token, now).await,
-        Carried::Any(token) => match services.signer.verify(&token, seconds) {
-            Ok(claims) => services.sessions.account(&claims, now).await.map(Caller::User),
-            Err(_) => by_media_token(services, &token, now).await,
-        },
-        Carried::Token(token) => {
-            let claims = services.signer.verify(&token, seconds)?;
-            services.sessions.account(&claims, now).await.map(Caller::User)
+        Carried::Token(token) => (token, true, false),
+        Carried::Media(token) => (token, false, true),
+        Carried::Any(token) => (token, true, true),
+    };
+    let said = match proved.look(&token, now.seconds().unsigned_abs()) {
+        Some(said) => said,
+        None => prove_token(services, proved, &token, is_session, now)?,
+    };
+    match said {
+        Said::Session(claims) if is_session => services.sessions.account(&claims, now).await.map(Caller::User),
+        Said::Media(claims) if is_media => {
+            let account = services.sessions.player(&claims, now).await?;
+            Ok(Caller::Player { account, video_id: claims.video })
         }
+        Said::Session(_) | Said::Media(_) => Err(BAD_TOKEN),
     }
 }
 
-async fn by_media_token(services: &Services, token: &str, now: Timestamp) -> Result<Caller, Reject> {
-    let claims = services.signer.verify_media(token, now.seconds().unsigned_abs())?;
-    let account = services.sessions.player(&claims, now).await?;
-    Ok(Caller::Player { account, video_id: claims.video })
+/// What a token says that was not proved before, or not lately.
+fn prove_token(
+    services: &Services,
+    proved: &Proved,
+    token: &str,
+    is_session: bool,
+    now: Timestamp,
+) -> Result<Said, Reject> {
+    let seconds = now.seconds().unsigned_abs();
+    let session = is_session.then(|| services.signer.prove(token, seconds).ok()).flatten();
+    let proof = session.map_or_else(|| services.signer.prove_media(token, seconds), Ok)?;
+    proved.note(token, proof.clone());
+    Ok(proof.said)
 }
 
 /// Whom a name and a password prove that came with a request: `Authorization: Basic`, and what players make of

@@ -6,12 +6,15 @@
 
 pub(crate) mod keyed;
 mod media;
+mod proved;
 
 pub use keyed::KeyedHash;
 pub use media::MediaClaims;
+pub use proved::{Proof, Proved, Said};
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::de::DeserializeOwned;
@@ -153,16 +156,27 @@ impl Signer {
     /// # Errors
     /// 401, whatever is wrong with it: a caller learns nothing from the reason.
     pub fn verify(&self, token: &str, now: u64) -> Result<Claims, Reject> {
-        self.decode(token, now, |claims: &Claims| (claims.iat, claims.exp))
+        self.decode(token, now, |claims: &Claims| (claims.iat, claims.exp)).map(|(claims, _)| claims)
     }
 
-    /// What a token says, if we signed it and it lives by what `times` reads of it: when it was made and when it ends.
-    fn decode<Said: DeserializeOwned + Clone>(
+    /// The same, with when it is good, for whoever remembers it.
+    ///
+    /// # Errors
+    /// As [`Signer::verify`].
+    pub fn prove(&self, token: &str, now: u64) -> Result<Proof, Reject> {
+        let (claims, until) = self.decode(token, now, |claims: &Claims| (claims.iat, claims.exp))?;
+        let from = claims.iat.saturating_sub(LEEWAY_SECONDS);
+        Ok(Proof { said: Said::Session(Arc::new(claims)), from, until })
+    }
+
+    /// What a token says and until when that is good, if we signed it and it lives by what `times` reads of it: when it was made
+    /// and when it ends.
+    fn decode<Claims: DeserializeOwned + Clone>(
         &self,
         token: &str,
         now: u64,
-        times: impl Fn(&Said) -> (u64, u64),
-    ) -> Result<Said, Reject> {
+        times: impl Fn(&Claims) -> (u64, u64),
+    ) -> Result<(Claims, u64), Reject> {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(BAD_TOKEN);
         }
@@ -170,13 +184,16 @@ impl Signer {
         let header = jsonwebtoken::decode_header(token).map_err(|_| BAD_TOKEN)?;
         let verifier = self.verifier(header.kid.as_deref(), now).ok_or(BAD_TOKEN)?;
         let decoded =
-            jsonwebtoken::decode::<Said>(token, &verifier.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
+            jsonwebtoken::decode::<Claims>(token, &verifier.decoding, &self.validation).map_err(|_| BAD_TOKEN)?;
         let (made, ends) = times(&decoded.claims);
         let lives = now <= ends.saturating_add(LEEWAY_SECONDS);
         let has_begun = made <= now.saturating_add(LEEWAY_SECONDS);
         let is_short = ends.saturating_sub(made) <= limits::TOKEN_LIFE.as_secs();
         let is_ours = has_only_known_fields(&decoded.header);
-        (is_ours && lives && has_begun && is_short).then_some(decoded.claims).ok_or(BAD_TOKEN)
+        // A key that was replaced may end before what it has signed.
+        let key_ends = verifier.until.map_or(u64::MAX, |until| until.seconds().unsigned_abs().saturating_sub(1));
+        let until = ends.saturating_add(LEEWAY_SECONDS).min(key_ends);
+        (is_ours && lives && has_begun && is_short).then_some((decoded.claims, until)).ok_or(BAD_TOKEN)
     }
 
     /// The key of this name, if it is good at `now`; without a name, the one that signs.

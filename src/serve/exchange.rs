@@ -150,10 +150,9 @@ impl Exchange<'_> {
             Wanting::MayBe if request.body == Body::None => Vec::new(),
             Wanting::MayBe | Wanting::Needed => self.json().await?, // 411, 413, 415, 408
         };
-        let asking = self.asking();
         let is_film = matches!(route, Route::StreamPath(_) | Route::StreamId(_) | Route::Shared);
         if !is_film {
-            let answer = route::answer(services, &route, &grant, request, &body, asking, now).await?;
+            let answer = route::answer(services, &route, &grant, request, &body, self.asking(), now).await?;
             let is_preflight = self.is_media && matches!(route, Route::Options(_));
             return Ok(if is_preflight { services.cors.preflight(answer, request.fields.origin) } else { answer });
         }
@@ -237,7 +236,8 @@ impl Exchange<'_> {
         let Some(carried) = carriers::carried(self.request, carriers)? else {
             return Ok(self.peer.is_machine.then_some(Caller::Machine));
         };
-        let caller = api::auth::caller(&self.shard.state.services, carried, self.asking(), now).await?;
+        let caller =
+            api::auth::caller(&self.shard.state.services, &self.shard.proved, carried, || self.asking(), now).await?;
         if let Some(user_id) = caller.user_id() {
             let _ = self.user_id.set(user_id);
         }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::auth::token::Proved;
 use crate::http::reject::Reject;
 use crate::limits;
 use crate::metrics::{self, Open};
@@ -34,6 +35,8 @@ pub(super) struct Shard {
     pub state: Arc<State>,
     pub pump: Pump,
     pub buffers: Buffers,
+    /// Tokens that were proved lately.
+    pub proved: Proved,
     /// How long a peer may take.
     pub patience: Patience,
     pub phase: watch::Receiver<Phase>,
@@ -188,6 +191,7 @@ impl Shard {
             },
             patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
             buffers: Buffers::default(),
+            proved: Proved::default(),
             phase,
             head_timeout: net.head_timeout,
             keep_alive_timeout: net.keep_alive_timeout,

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::Signer;
+use super::{LEEWAY_SECONDS, Proof, Said, Signer};
 use crate::http::reject::Reject;
 
 /// What a media token says.
@@ -42,7 +42,16 @@ impl Signer {
     /// # Errors
     /// 401, whatever is wrong with it.
     pub fn verify_media(&self, token: &str, now: u64) -> Result<MediaClaims, Reject> {
-        self.decode(token, now, |claims: &MediaClaims| (claims.iat, claims.exp))
+        self.decode(token, now, |claims: &MediaClaims| (claims.iat, claims.exp)).map(|(claims, _)| claims)
+    }
+
+    /// The same, with when it is good, for whoever remembers it.
+    ///
+    /// # Errors
+    /// As [`Signer::verify_media`].
+    pub fn prove_media(&self, token: &str, now: u64) -> Result<Proof, Reject> {
+        let (claims, until) = self.decode(token, now, |claims: &MediaClaims| (claims.iat, claims.exp))?;
+        Ok(Proof { from: claims.iat.saturating_sub(LEEWAY_SECONDS), said: Said::Media(claims), until })
     }
 }
 
