@@ -77,6 +77,10 @@ pub const FILLS_PER_ROOT_MAX: usize = FILLS_PER_SHARD_MAX / 2;
 /// Files of one library root that may be opened at once when their folder is not in memory, in the whole process. The
 /// ring has eight workers for opens on two cores (io-wq's bounded ones), so one hung root leaves half to the others.
 pub const OPENS_PER_ROOT_MAX: usize = 4;
+/// Films that a shard keeps open after they were asked for: up to two descriptors each.
+pub const FILMS_KEPT_MAX: usize = 32;
+/// For how long, without being asked for again.
+pub const FILM_KEPT_FOR: Duration = Duration::from_secs(2);
 /// How long a client waits for its turn to open such a file, and how long for the file.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a cold window waits for a descriptor, when there is none left for its pipe.

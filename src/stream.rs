@@ -19,6 +19,7 @@ use crate::http::reject::Reject;
 use crate::http::request::{Fields, Method, Request};
 use crate::http::response::Response;
 use crate::http::{date, media_type};
+use crate::library::kept::Kept;
 use crate::library::{self, Candidate, Library};
 use crate::playback::{Key, Owner, Player, Watcher};
 use crate::store::Timestamp;
@@ -104,6 +105,7 @@ pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -
 /// 404 when there is no such film, 412 and 416 as RFC 9110 has them, 500 or 503 when the kernel failed us.
 pub async fn answer(
     library: &Library,
+    kept: &Kept,
     engine: Engine,
     wanted: Wanted<'_>,
     view: View,
@@ -112,11 +114,11 @@ pub async fn answer(
 ) -> Result<Response<OpenVideo>, Reject> {
     let index;
     let media = match wanted {
-        Wanted::Path(path) => open_first(library, engine, &library.candidates(path), view).await?,
+        Wanted::Path(path) => open_first(library, kept, engine, &library.candidates(path), view).await?,
         Wanted::Id(id) => {
             index = library.index();
             let place = index.by_id(id).and_then(|video| library.locate(video)).ok_or(Reject::NotFound)?;
-            open_first(library, engine, &[place], view).await?
+            open_first(library, kept, engine, &[place], view).await?
         }
     };
     media.answer(request, now)
@@ -125,21 +127,32 @@ pub async fn answer(
 /// Opens the first candidate that is a film. What is none by its name is not even opened.
 async fn open_first<'a>(
     library: &Library,
+    kept: &Kept,
     engine: Engine,
     candidates: &[Candidate<'a>],
     view: View,
 ) -> Result<Media<'a>, Reject> {
     for candidate in candidates {
         let Some(content_type) = library.media_type(candidate.path) else { continue };
+        if let Some((id, file)) = kept.find(candidate).filter(|(id, _)| view.only.is_none_or(|only| only == *id)) {
+            let video = OpenVideo { id, file, root: candidate.root };
+            return Ok(Media { video, path: candidate.path, content_type, caching: view.caching });
+        }
         let Some(path) = library::kernel_path(candidate.path) else { continue };
         let id = library::video_id(candidate.root_name, candidate.path.as_bytes());
         // Who may see one film learns of no other whether it is there.
         if view.only.is_some_and(|only| only != id) {
             continue;
         }
-        match engine.open(candidate.directory, path).await {
+        let mut opened = engine.open(candidate.directory, path.clone()).await;
+        if opened.as_ref().is_err_and(file::is_exhaustion) && kept.clear() {
+            opened = engine.open(candidate.directory, path.clone()).await;
+        }
+        match opened {
             Ok(Some(file)) => {
-                let video = OpenVideo { id, file: Arc::new(file), root: candidate.root };
+                let file = Arc::new(file);
+                kept.keep(candidate, path, id, &file);
+                let video = OpenVideo { id, file, root: candidate.root };
                 return Ok(Media { video, path: candidate.path, content_type, caching: view.caching });
             }
             Ok(None) => {} // A folder, a FIFO, a device: not a film.

@@ -6,6 +6,7 @@
 //! second machine.
 
 pub mod index;
+pub mod kept;
 mod scan;
 
 use std::ffi::CString;

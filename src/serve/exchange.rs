@@ -186,7 +186,13 @@ impl Exchange<'_> {
         let is_shared = *route == Route::Shared && config.net.shared_cache;
         let caching = if is_shared { stream::shared_caching(grant, now)? } else { Caching::Private };
         let view = View { only: grant.only_video(), caching };
-        let film = stream::answer(library, self.shard.pump.engine, wanted, view, self.request, now).await?;
+        let Shard { kept, pump, .. } = self.shard;
+        let was_empty = kept.is_empty();
+        let film = stream::answer(library, kept, pump.engine, wanted, view, self.request, now).await;
+        if was_empty && !kept.is_empty() {
+            self.shard.films_kept.notify_one();
+        }
+        let film = film?;
         Ok(cors.film(film, self.request.fields.origin))
     }
 

@@ -7,11 +7,13 @@ use std::cell::RefCell;
 use std::io;
 use std::ops::Range;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::http::reject::Reject;
 use crate::http::request::{self, Parsed};
 use crate::limits;
+use crate::sys::socket;
 
 /// Buffers at rest, for whoever reads next on this shard.
 #[derive(Debug, Default)]
@@ -85,7 +87,15 @@ impl<'a> Inbox<'a> {
     /// # Errors
     /// `WouldBlock` when nothing has; what recv(2) says otherwise.
     pub fn read(&mut self, socket: &TcpStream) -> io::Result<usize> {
-        let read = socket.try_read(self.space());
+        let space = self.space();
+        let mut taken = None;
+        let read = socket.try_io(Interest::READABLE, || {
+            let count = socket::receive(socket, space)?;
+            taken = Some(count);
+            // What was asked for and did not come is not there yet: to say so spares the next look its call (epoll(7), Q9).
+            if (1..space.len()).contains(&count) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        });
+        let read = taken.map_or(read, Ok);
         self.fill(read.as_ref().copied().unwrap_or(0));
         read
     }

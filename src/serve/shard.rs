@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::auth::token::Proved;
 use crate::http::reject::Reject;
+use crate::library::kept::Kept;
 use crate::limits;
 use crate::metrics::{self, Open};
 use crate::playback::Viewer;
@@ -35,6 +36,10 @@ pub(super) struct Shard {
     pub state: Arc<State>,
     pub pump: Pump,
     pub buffers: Buffers,
+    /// Films that were asked for a moment ago.
+    pub kept: Kept,
+    /// Told when there is the first of these.
+    pub films_kept: Notify,
     /// Tokens that were proved lately.
     pub proved: Proved,
     /// How long a peer may take.
@@ -98,6 +103,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>) -> io::Result<()> {
         let door = Door::open(listener)?;
         tokio::task::spawn_local(accept(Rc::clone(&shard), door));
     }
+    tokio::task::spawn_local(let_go(Rc::clone(&shard)));
     let mut phase = shard.phase.clone();
     // The sender lives as long as the daemon; without it all is over as well.
     let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
@@ -129,6 +135,16 @@ impl Door {
                 let socket = TcpStream::from_std(unix::as_stream(stream.into_std()?))?;
                 Ok(Accepted { socket, address: Ipv4Addr::LOCALHOST.into(), entrance })
             }
+        }
+    }
+}
+
+/// Closes films that nobody asks for any more. While there are none it sleeps.
+async fn let_go(shard: Rc<Shard>) {
+    loop {
+        shard.films_kept.notified().await;
+        while shard.kept.let_go(Instant::now()) {
+            tokio::time::sleep(limits::FILM_KEPT_FOR / 2).await;
         }
     }
 }
@@ -191,6 +207,8 @@ impl Shard {
             },
             patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
             buffers: Buffers::default(),
+            kept: Kept::default(),
+            films_kept: Notify::new(),
             proved: Proved::default(),
             phase,
             head_timeout: net.head_timeout,

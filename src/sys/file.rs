@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use nix::fcntl::{OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag};
-use nix::sys::stat::{Mode, SFlag};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::sys::statfs::{self, FsType};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -65,6 +65,15 @@ impl Root {
             Err(error) if error.raw_os_error() == Some(libc::EXDEV) => Ok(Cached::Distant),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether `path` below this root still names `file`, and nothing about it was changed since it was opened.
+    ///
+    /// Links on the way need no thought: what is sent is the file that is open, which was found without any.
+    pub fn names(&self, path: &CStr, file: &MediaFile) -> bool {
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW | AtFlags::AT_NO_AUTOMOUNT;
+        let found = nix::sys::stat::fstatat(&self.directory, path, flags);
+        found.is_ok_and(|status| Identity::of(&status) == file.identity)
     }
 
     /// Opens `path` below this root and waits for the disk. Not for a shard.
@@ -194,7 +203,30 @@ pub struct MediaFile {
     descriptors: ManuallyDrop<Descriptors>,
     size: u64,
     modified_ns: i128,
+    identity: Identity,
     is_distant: bool,
+}
+
+/// Which file it is, and when anything about it was last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(status: &FileStat) -> Identity {
+        Identity {
+            device: status.st_dev,
+            inode: status.st_ino,
+            size: status.st_size,
+            modified: (status.st_mtime, status.st_mtime_nsec),
+            changed: (status.st_ctime, status.st_ctime_nsec),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -219,6 +251,7 @@ impl MediaFile {
             descriptors: ManuallyDrop::new(Descriptors { hot: descriptor, cold: OnceLock::new() }),
             size: u64::try_from(status.st_size).unwrap_or(0),
             modified_ns: i128::from(status.st_mtime) * 1_000_000_000 + i128::from(status.st_mtime_nsec),
+            identity: Identity::of(&status),
             is_distant: false,
         }))
     }
@@ -235,6 +268,11 @@ impl MediaFile {
             file.cold();
         }
         Ok(admitted)
+    }
+
+    /// Whether asking anything about it may wait for another machine.
+    pub fn is_distant(&self) -> bool {
+        self.is_distant
     }
 
     /// Size in bytes when the file was opened.

@@ -114,6 +114,14 @@ pub fn end_sending(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).shutdown(std::net::Shutdown::Write)
 }
 
+/// Takes bytes that have arrived. 0 at the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing has arrived; what recv(2) says otherwise.
+pub fn receive(socket: &impl AsFd, bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(nix::sys::socket::recv(socket.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT)?)
+}
+
 /// Looks at bytes that have arrived, and leaves them there. 0 at the end of the stream.
 ///
 /// # Errors
