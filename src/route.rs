@@ -307,12 +307,14 @@ fn options<'a>(allow: &'static str) -> Resolved<'a> {
 
 /// Whether films are there, whatever the method: pages of other sites may be allowed to read them, and why not.
 pub fn is_media(target: &Target<'_>) -> bool {
-    matches!(target.segments().as_slice(), ["api", "stream", ..] | ["stream", "video", ..] | ["s", _, _])
+    let is_below =
+        |prefix: &str| target.path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_below("/api/stream") || is_below("/stream/video") || (is_shared(target) && target.segments().len() == 3)
 }
 
 /// Whether the path carries a token.
 pub fn is_shared(target: &Target<'_>) -> bool {
-    matches!(target.segments().as_slice(), ["s", ..])
+    target.path == "/s" || target.path.starts_with("/s/")
 }
 
 /// The path as a log may show it: without a token.

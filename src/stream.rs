@@ -12,19 +12,23 @@ use uuid::Uuid;
 
 use crate::auth::presence::Sign;
 use crate::auth::{Caller, Grant};
-use crate::http::conditional::{self, ETag, Validators, Verdict};
+use crate::http::conditional::{self, Verdict};
 use crate::http::multipart::{self, Boundary};
 use crate::http::range::{self, Extent, Selection};
 use crate::http::reject::Reject;
 use crate::http::request::{Fields, Method, Request};
-use crate::http::response::Response;
-use crate::http::{date, media_type};
+use crate::http::response::{FieldLines, Response};
 use crate::library::kept::Kept;
+pub use crate::library::open::Caching;
+use crate::library::open::OpenVideo;
 use crate::library::{self, Candidate, Library};
 use crate::playback::{Key, Owner, Player, Watcher};
 use crate::store::Timestamp;
 use crate::sys::engine::Engine;
-use crate::sys::file::{self, MediaFile};
+use crate::sys::file;
+
+/// An open video, as answers and transfers share it.
+pub type Film = Arc<OpenVideo>;
 
 /// Which film is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +39,6 @@ pub enum Wanted<'a> {
     Id(Uuid),
 }
 
-/// A video that is open, and where it came from: the disks of different roots wait for one another as little as they can.
-#[derive(Clone, Debug)]
-pub struct OpenVideo {
-    /// Which video it is.
-    pub id: Uuid,
-    /// The file.
-    pub file: Arc<MediaFile>,
-    /// Its root, 0-based.
-    pub root: usize,
-}
-
 /// What of the library is seen, and for how long by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
@@ -53,18 +46,6 @@ pub struct View {
     pub only: Option<Uuid>,
     /// Who may keep the answer.
     pub caching: Caching,
-}
-
-/// Who may keep an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caching {
-    /// The client that asked.
-    Private,
-    /// Any cache on the way, for so many seconds.
-    Shared {
-        /// Until the link ends.
-        seconds: i64,
-    },
 }
 
 /// Who may keep a film that was asked for by a token in its path, where links are there for an edge cache.
@@ -111,9 +92,9 @@ pub async fn answer(
     view: View,
     request: &Request<'_>,
     now: Timestamp,
-) -> Result<Response<OpenVideo>, Reject> {
+) -> Result<Response<Film>, Reject> {
     let index;
-    let media = match wanted {
+    let film = match wanted {
         Wanted::Path(path) => open_first(library, kept, engine, &library.candidates(path), view).await?,
         Wanted::Id(id) => {
             index = library.index();
@@ -121,39 +102,37 @@ pub async fn answer(
             open_first(library, kept, engine, &[place], view).await?
         }
     };
-    media.answer(request, now)
+    respond(&film, view.caching, request, now.seconds())
 }
 
 /// Opens the first candidate that is a film. What is none by its name is not even opened.
-async fn open_first<'a>(
+async fn open_first(
     library: &Library,
     kept: &Kept,
     engine: Engine,
-    candidates: &[Candidate<'a>],
+    candidates: &[Candidate<'_>],
     view: View,
-) -> Result<Media<'a>, Reject> {
+) -> Result<Film, Reject> {
     for candidate in candidates {
-        let Some(content_type) = library.media_type(candidate.path) else { continue };
-        if let Some((id, file)) = kept.find(candidate).filter(|(id, _)| view.only.is_none_or(|only| only == *id)) {
-            let video = OpenVideo { id, file, root: candidate.root };
-            return Ok(Media { video, path: candidate.path, content_type, caching: view.caching });
+        if let Some(film) = kept.find(candidate).filter(|film| view.only.is_none_or(|only| only == film.id)) {
+            return Ok(film);
         }
+        let Some(media_type) = library.media_type(candidate.path) else { continue };
         let Some(path) = library::kernel_path(candidate.path) else { continue };
-        let id = library::video_id(candidate.root_name, candidate.path.as_bytes());
         // Who may see one film learns of no other whether it is there.
-        if view.only.is_some_and(|only| only != id) {
+        if view.only.is_some_and(|only| only != library::video_id(candidate.root_name, candidate.path.as_bytes())) {
             continue;
         }
-        let mut opened = engine.open(candidate.directory, path.clone()).await;
+        // On the heap: what a connection holds across this wait, it would hold for as long as it lives.
+        let mut opened = Box::pin(engine.open(candidate.directory, path.clone())).await;
         if opened.as_ref().is_err_and(file::is_exhaustion) && kept.clear() {
-            opened = engine.open(candidate.directory, path.clone()).await;
+            opened = Box::pin(engine.open(candidate.directory, path.clone())).await;
         }
         match opened {
             Ok(Some(file)) => {
-                let file = Arc::new(file);
-                kept.keep(candidate, path, id, &file);
-                let video = OpenVideo { id, file, root: candidate.root };
-                return Ok(Media { video, path: candidate.path, content_type, caching: view.caching });
+                let film = Arc::new(OpenVideo::new(candidate, media_type, file));
+                kept.keep(path, &film);
+                return Ok(film);
             }
             Ok(None) => {} // A folder, a FIFO, a device: not a film.
             Err(error) if file::is_absence(&error) => {}
@@ -178,83 +157,28 @@ fn refuse(candidate: &Candidate<'_>, error: &io::Error) -> Reject {
     }
 }
 
-/// An open film and what its path says about it.
-struct Media<'a> {
-    video: OpenVideo,
-    path: &'a str,
-    content_type: &'static str,
-    caching: Caching,
-}
-
-impl Media<'_> {
-    fn answer(self, request: &Request<'_>, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
-        let validators = self.validators();
-        let size = self.video.file.size();
-        let verdict = conditional::evaluate(request.method, &request.fields, &validators, now.seconds());
-        let range = match verdict {
-            Verdict::PreconditionFailed => return Err(Reject::PreconditionFailed),
-            Verdict::NotModified => {
-                let response = Response::new(304).field("X-Content-Type-Options", "nosniff");
-                return Ok(self.described(response, &validators, now));
-            }
-            // Only GET has ranges (RFC 9110 §14.2).
-            Verdict::Proceed { range_applies: true } if request.method == Method::Get => request.fields.range,
-            Verdict::Proceed { .. } => None,
-        };
-        match range::select(range, size) {
-            Selection::Part(extent) => {
-                let content_range = extent.content_range(size);
-                Ok(self.send(206, extent, &validators, now).field("Content-Range", content_range))
-            }
-            Selection::Unsatisfiable => Err(Reject::RangeNotSatisfiable { size }),
-            Selection::Parts(extents) => {
-                let boundary = Boundary::new(Uuid::new_v4().as_u128());
-                let response = multipart::response(&self.video, self.content_type, size, &extents, boundary);
-                Ok(self.named(response, &validators, now))
-            }
-            Selection::Whole => Ok(self.send(200, Extent::whole(size), &validators, now)),
+/// What of an open film is sent, if anything.
+fn respond(film: &Film, caching: Caching, request: &Request<'_>, now: i64) -> Result<Response<Film>, Reject> {
+    let size = film.file.size();
+    let range = match conditional::evaluate(request.method, &request.fields, &film.validators, now) {
+        Verdict::PreconditionFailed => return Err(Reject::PreconditionFailed),
+        Verdict::NotModified => {
+            let lines = FieldLines::default().field("X-Content-Type-Options", "nosniff");
+            return Ok(Response::new(304).lines(film.described(lines, caching, now)));
+        }
+        // Only GET has ranges (RFC 9110 §14.2).
+        Verdict::Proceed { range_applies: true } if request.method == Method::Get => request.fields.range,
+        Verdict::Proceed { .. } => None,
+    };
+    let whole = |status, extent| Response::media(status, Arc::clone(film), extent, size, film.lines(caching, now));
+    match range::select(range, size) {
+        Selection::Part(extent) => Ok(whole(206, extent)),
+        Selection::Whole => Ok(whole(200, Extent::whole(size))),
+        Selection::Unsatisfiable => Err(Reject::RangeNotSatisfiable { size }),
+        Selection::Parts(extents) => {
+            let boundary = Boundary::new(Uuid::new_v4().as_u128());
+            let response = multipart::response(film, film.media_type, size, &extents, boundary);
+            Ok(response.lines(film.named(FieldLines::default(), caching, now)))
         }
     }
-
-    fn send(&self, status: u16, extent: Extent, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
-        let response = Response::media(status, self.video.clone(), extent).field("Content-Type", self.content_type);
-        self.named(response, validators, now)
-    }
-
-    /// The fields that 200 and 206 share.
-    fn named(&self, response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
-        let filename = self.path.rsplit('/').next().unwrap_or(self.path);
-        let response = response.field("Content-Disposition", media_type::content_disposition(filename));
-        let response = match self.caching {
-            Caching::Private => response.field("X-Accel-Buffering", "no"),
-            Caching::Shared { .. } => response,
-        };
-        self.described(response, validators, now)
-    }
-
-    /// The fields that 200, 206 and 304 share (RFC 9110 §15.4.5).
-    fn described(&self, response: Response<OpenVideo>, validators: &Validators, now: Timestamp) -> Response<OpenVideo> {
-        let response = response
-            .field("Accept-Ranges", "bytes")
-            .field("ETag", validators.etag)
-            .field("Last-Modified", date::format(validators.last_modified(now.seconds())));
-        match self.caching {
-            Caching::Private => response.field("Cache-Control", "private, max-age=0, must-revalidate"),
-            Caching::Shared { seconds } => {
-                response.field("Cache-Control", format_args!("public, s-maxage={seconds}, max-age=0, must-revalidate"))
-            }
-        }
-    }
-
-    /// From the descriptor that will be sent, so that they can never describe another file.
-    fn validators(&self) -> Validators {
-        let (size, modified_ns) = (self.video.file.size(), self.video.file.modified_ns());
-        let seconds = i64::try_from(modified_ns.div_euclid(1_000_000_000)).unwrap_or(0);
-        Validators { etag: ETag::new(size, modified_ns, path_hash(self.path)), modified: seconds }
-    }
-}
-
-/// FNV-1a of the path below its root: the same after a restart, a remount, and on another machine.
-fn path_hash(path: &str) -> u64 {
-    path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -18,6 +18,7 @@ use crate::api::{Asking, Services};
 use crate::auth::Caller;
 use crate::config::Config;
 use crate::daemon::{self, block_on};
+use crate::http::date;
 use crate::http::reject::Reject;
 use crate::http::request::{self, Parsed};
 use crate::http::response::{Envelope, Part, Response};
@@ -193,7 +194,7 @@ fn here(services: &Services, head: &str, body: &[u8]) -> anyhow::Result<(u16, Ve
         route::answer(services, &route, &grant, &request, body, asking, now).await
     });
     let response = answered.unwrap_or_else(|reject| reject.response(&asking.request_id.to_string()));
-    let finished = response.finish(Envelope::of(&request, now.seconds()));
+    let finished = response.finish(Envelope::of(&request, date::format(now.seconds())), Vec::new());
     let bytes = finished.parts.into_iter().filter_map(|part| match part {
         Part::Bytes(bytes) => Some(bytes.into_owned()),
         Part::Extent { .. } => None,

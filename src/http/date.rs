@@ -3,7 +3,8 @@
 //! The one idea: outside this file a time is a count of seconds since 1970, UTC. All three forms of a date are read;
 //! the first (`Sun, 06 Nov 1994 08:49:37 GMT`) is written. RFC 9110 §5.6.7.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
+use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use httpdate::HttpDate;
@@ -11,11 +12,54 @@ use httpdate::HttpDate;
 /// The last second the four-digit year of an HTTP date can name, 9999-12-31T23:59:59Z.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
+/// A date as HTTP writes it: 29 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date([u8; 29]);
+
+impl Date {
+    /// The bytes of the value of a field.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Display for Date {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(str::from_utf8(&self.0).unwrap_or_default())
+    }
+}
+
 /// `seconds` since 1970 as an HTTP date, written without allocating. A time the format cannot name (before 1970, after
 /// 9999: files with a broken mtime exist) becomes the nearest one it can.
-pub fn format(seconds: i64) -> impl Display {
+pub fn format(seconds: i64) -> Date {
     let seconds = u64::try_from(seconds).unwrap_or(0).min(SECONDS_MAX);
-    HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    let mut text = [b' '; 29];
+    // Every date of four digits has 29 bytes.
+    let _ = write!(&mut text[..], "{}", HttpDate::from(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)));
+    Date(text)
+}
+
+/// The date that was written last: all answers of a second have the same.
+#[derive(Debug, Clone, Copy)]
+pub struct Latest {
+    seconds: i64,
+    date: Date,
+}
+
+impl Default for Latest {
+    fn default() -> Latest {
+        Latest { seconds: 0, date: format(0) }
+    }
+}
+
+impl Latest {
+    /// As [`format`].
+    pub fn format(&mut self, seconds: i64) -> Date {
+        if self.seconds != seconds {
+            *self = Latest { seconds, date: format(seconds) };
+        }
+        self.date
+    }
 }
 
 /// The seconds since 1970 that `text` names, or nothing if it is not a date in one of the three forms. A leap second is the
@@ -42,7 +86,7 @@ fn parse_old(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{format, parse};
+    use super::{Latest, format, parse};
 
     #[test]
     fn three_forms_name_the_same_second() {
@@ -56,6 +100,14 @@ mod tests {
         assert_eq!(format(784_111_777).to_string(), "Sun, 06 Nov 1994 08:49:37 GMT");
         for seconds in [0, 1, 951_782_400, 1_700_000_000, 253_402_300_799] {
             assert_eq!(parse(&format(seconds).to_string()), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn the_latest_is_the_one_that_was_asked_for() {
+        let mut latest = Latest::default();
+        for seconds in [0, 784_111_777, 784_111_777, 784_111_778, 784_111_777, -1] {
+            assert_eq!(latest.format(seconds), format(seconds));
         }
     }
 

@@ -59,7 +59,12 @@ impl Extent {
 
 /// Selects from a file of `size` bytes what `range`, the value of its `Range` field, asks for.
 pub fn select(range: Option<&str>, size: u64) -> Selection {
-    let Some(specs) = range.and_then(parse) else { return Selection::Whole };
+    let Some(set) = range.and_then(set_of_bytes) else { return Selection::Whole };
+    // What players ask for, as a rule.
+    if let Some(spec) = parse_spec(set) {
+        return spec.within(size).map_or(Selection::Unsatisfiable, Selection::Part);
+    }
+    let Some(specs) = parse(set) else { return Selection::Whole };
     let satisfiable = specs.iter().filter_map(|spec| spec.within(size)).collect();
     let extents = coalesce(satisfiable);
     match extents.as_slice() {
@@ -91,13 +96,16 @@ impl Spec {
     }
 }
 
-/// The set of a `Range` field, or nothing where the field is to be ignored: another unit, wrong syntax, an empty set,
-/// or more than `RANGES_ASKED_MAX` elements, which nobody sends who wants to see a film (RFC 9110 §14.2).
-fn parse(field: &str) -> Option<SmallVec<[Spec; RANGES_MAX]>> {
-    let (unit, set) = field.split_once('=')?;
-    if !unit.eq_ignore_ascii_case("bytes") {
-        return None;
-    }
+/// The set of a `Range` field in bytes; nothing for another unit, where the field is to be ignored (RFC 9110 §14.2).
+fn set_of_bytes(field: &str) -> Option<&str> {
+    const UNIT: &str = "bytes=";
+    let (unit, set) = field.split_at_checked(UNIT.len())?;
+    unit.eq_ignore_ascii_case(UNIT).then_some(set)
+}
+
+/// The elements of a set, or nothing where the field is to be ignored: wrong syntax, an empty set, or more than
+/// `RANGES_ASKED_MAX` elements, which nobody sends who wants to see a film (RFC 9110 §14.2).
+fn parse(set: &str) -> Option<SmallVec<[Spec; RANGES_MAX]>> {
     let mut specs = SmallVec::new();
     for element in set.split(',') {
         let element = element.trim_matches([' ', '\t']);
@@ -114,7 +122,8 @@ fn parse(field: &str) -> Option<SmallVec<[Spec; RANGES_MAX]>> {
 
 /// `first-last`, `first-` or `-length`. RFC 9110 §14.1.1
 fn parse_spec(element: &str) -> Option<Spec> {
-    let (first, last) = element.split_once('-')?;
+    let dash = element.bytes().position(|byte| byte == b'-')?;
+    let (first, last) = (&element[..dash], &element[dash + 1..]);
     if first.is_empty() {
         return Some(Spec::Suffix { length: parse_number(last)? });
     }

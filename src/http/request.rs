@@ -6,6 +6,8 @@
 //! cannot be kept after it, for nobody knows where the next request begins.
 //! RFC 9112 §2 to §7 and §9.3; spec/HTTP.md, "Messages".
 
+use std::mem::MaybeUninit;
+
 use crate::limits::{EMPTY_LINES_MAX, FIELDS_MAX, HEAD_BYTES_MAX, TARGET_BYTES_MAX};
 
 use super::reject::Reject;
@@ -75,6 +77,17 @@ pub enum Body {
     Chunked,
 }
 
+/// The end of the last line of a head, and the empty line after it.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// Whether a head may end in `bytes`, of which the first `known` do not end one. Cheaper than parsing, and enough to know
+/// that parsing will come to an end.
+pub fn ends_a_head(bytes: &[u8], known: usize) -> bool {
+    // An empty line may have begun in what is known.
+    let new = bytes.get(known.saturating_sub(HEAD_END.len() - 1)..).unwrap_or_default();
+    new.ends_with(HEAD_END) || memchr::memmem::find(new, HEAD_END).is_some()
+}
+
 /// Reads the head at the start of `bytes`, which may hold more than it: nothing after the blank line is looked at.
 ///
 /// # Errors
@@ -96,9 +109,9 @@ pub fn parse_after(empty_lines: usize, bytes: &[u8]) -> Result<Parsed<'_>, Rejec
     let end = blank_line_end(rest)?;
     let head = &rest[..end.unwrap_or(rest.len())];
 
-    let mut slots = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut raw = httparse::Request::new(&mut slots);
-    let status = raw.parse(head).map_err(|error| explain(error, head))?;
+    let mut slots = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut raw = httparse::Request::new(&mut []);
+    let status = raw.parse_with_uninit_headers(head, &mut slots).map_err(|error| explain(error, head))?;
     match (status, raw) {
         (
             httparse::Status::Complete(length),
@@ -169,6 +182,9 @@ pub fn method(bytes: &[u8]) -> Option<Method> {
 /// Bytes of the empty lines before a request line: at most so many, for old clients that end a body with one.
 /// RFC 9112 §2.2
 fn empty_lines_length(bytes: &[u8], lines_max: usize) -> Result<usize, Reject> {
+    if !matches!(bytes.first(), Some(b'\r' | b'\n')) {
+        return Ok(0);
+    }
     let expected = b"\r\n".iter().cycle().take(2 * lines_max);
     let length = bytes.iter().zip(expected).take_while(|(byte, expected)| byte == expected).count();
     match bytes.get(length) {
@@ -193,6 +209,9 @@ fn refuse_long_method(head: &[u8]) -> Result<(), Reject> {
 
 /// The target is what follows the first space; it need not have ended to be too long.
 fn refuse_long_target(head: &[u8]) -> Result<(), Reject> {
+    if head.len() <= TARGET_BYTES_MAX {
+        return Ok(());
+    }
     let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
     match line.split(|byte| *byte == b' ').nth(1) {
         Some(target) if target.len() > TARGET_BYTES_MAX => Err(Reject::TargetTooLong),
@@ -204,7 +223,7 @@ fn refuse_long_target(head: &[u8]) -> Result<(), Reject> {
 /// took a bare LF or CR for an end would see other fields than one that did not. RFC 9112 §2.2, §11.2
 fn blank_line_end(bytes: &[u8]) -> Result<Option<usize>, Reject> {
     let mut line = 0;
-    while let Some(length) = bytes[line..].iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+    while let Some(length) = memchr::memchr2(b'\r', b'\n', &bytes[line..]) {
         match &bytes[line + length..] {
             [b'\r', b'\n', ..] => line += length + 2,
             [b'\r'] => return Ok(None),

@@ -1,25 +1,24 @@
 //! What we say: a head, and a body made of small buffers and extents of files.
 //!
 //! The one idea: a handler composes a `Response` and touches no socket; `finish` adds the fields that depend on the
-//! connection and gives the bytes to send. The length of the body is the sum of its parts, so it cannot differ from
-//! what is announced, and no value of a field can end the field. The head of a film fits inline: nothing is allocated.
+//! connection and writes the bytes to send. The length of the body is the sum of its parts, so it cannot differ from
+//! what is announced, and no value of a field can end the field. What all answers with one film share is written once
+//! ([`FieldLines`]), and a head is written into a used buffer, so a film's answer allocates nothing.
 //! RFC 9112 §4, §6, §9; RFC 9110 §6.6, §8.6, §15.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
+use std::sync::Arc;
 
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::date;
+use super::date::Date;
 use super::range::Extent;
 use super::request::{Method, Request};
 
 /// The interim answer to `Expect: 100-continue`. RFC 9110 §15.2.1
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// Bytes of a head that need no allocation. A film's 206 has about 600.
-const HEAD_BYTES_INLINE: usize = 1024;
 
 /// On everything but media: nothing we say is to be framed, sniffed, run, kept, or read by another site
 /// (spec/SEED.md 104).
@@ -33,8 +32,27 @@ const SECURITY_FIELDS: [(&str, &str); 7] = [
     ("Cache-Control", "no-store"),
 ];
 
-/// The bytes of a head.
-pub type Head = SmallVec<[u8; HEAD_BYTES_INLINE]>;
+/// Fields as they stand in a head, each with the end of its line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldLines(Vec<u8>);
+
+impl FieldLines {
+    /// Adds a field. Whatever could end the value (CR, LF) or is not for a field (controls, beyond ASCII) becomes `?`,
+    /// so that a name on the disk or a word of the client cannot write a field of its own. RFC 9110 §5.5
+    #[must_use]
+    pub fn field(mut self, name: &'static str, value: impl Display) -> FieldLines {
+        self.push(name, value);
+        self
+    }
+
+    fn push(&mut self, name: &'static str, value: impl Display) {
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b": ");
+        // Writing into memory does not fail; a Display that gives up leaves a shorter value.
+        let _ = write!(Visible { head: &mut self.0 }, "{value}");
+        self.0.extend_from_slice(b"\r\n");
+    }
+}
 
 /// A piece of a body. `F` is how `serve` names an open file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +82,11 @@ impl<F> Part<F> {
 #[derive(Debug)]
 pub struct Response<F> {
     status: u16,
-    head: Head,
+    /// What was written before this request came.
+    shared: Option<Arc<FieldLines>>,
+    lines: FieldLines,
+    /// The one extent that is sent, and the size of its file.
+    content_range: Option<(Extent, u64)>,
     parts: SmallVec<[Part<F>; 1]>,
     close: bool,
 }
@@ -78,24 +100,19 @@ pub struct Envelope {
     pub minor_version: u8,
     /// Whether client and server both let the connection stay.
     pub keep_alive: bool,
-    /// Now, in seconds since 1970.
-    pub now_seconds: i64,
+    /// Now.
+    pub date: Date,
 }
 
 impl Envelope {
     /// For the answer to `request`.
-    pub fn of(request: &Request<'_>, now_seconds: i64) -> Envelope {
-        Envelope {
-            method: request.method,
-            minor_version: request.minor_version,
-            keep_alive: request.keep_alive,
-            now_seconds,
-        }
+    pub fn of(request: &Request<'_>, date: Date) -> Envelope {
+        Envelope { method: request.method, minor_version: request.minor_version, keep_alive: request.keep_alive, date }
     }
 
     /// For the answer to bytes that are no request, or none yet, and may have begun with a `method`: the connection closes.
-    pub fn without_request(method: Option<Method>, now_seconds: i64) -> Envelope {
-        Envelope { method: method.unwrap_or(Method::Get), minor_version: 1, keep_alive: false, now_seconds }
+    pub fn without_request(method: Option<Method>, date: Date) -> Envelope {
+        Envelope { method: method.unwrap_or(Method::Get), minor_version: 1, keep_alive: false, date }
     }
 }
 
@@ -105,7 +122,7 @@ pub struct Finished<F> {
     /// The status code.
     pub status: u16,
     /// The head, with the blank line after it.
-    pub head: Head,
+    pub head: Vec<u8>,
     /// The body to send after it; none for HEAD.
     pub parts: SmallVec<[Part<F>; 1]>,
     /// Bytes of `parts`.
@@ -117,10 +134,8 @@ pub struct Finished<F> {
 impl<F> Response<F> {
     /// A bare response: no field, no body.
     pub fn new(status: u16) -> Self {
-        let mut head = Head::new();
-        append(&mut head, format_args!("HTTP/1.1 {status} {}", phrase(status)));
-        head.extend_from_slice(b"\r\n");
-        Response { status, head, parts: SmallVec::new(), close: false }
+        let (shared, content_range) = (None, None);
+        Response { status, shared, lines: FieldLines::default(), content_range, parts: SmallVec::new(), close: false }
     }
 
     /// No body: 204, or the answer to OPTIONS.
@@ -128,10 +143,13 @@ impl<F> Response<F> {
         Self::new(status).security_fields()
     }
 
-    /// One extent of a film; several are a `multipart::response`. The handler adds what it knows of the file (type, range,
-    /// validators).
-    pub fn media(status: u16, file: F, extent: Extent) -> Self {
-        Self::new(status).field("X-Content-Type-Options", "nosniff").part(Part::Extent { file, extent })
+    /// An extent of a film of `size` bytes, with 206, or all of it, with 200. `shared` is what the handler knows of the
+    /// file (type, validators). Several extents are a `multipart::response`.
+    pub fn media(status: u16, file: F, extent: Extent, size: u64, shared: Arc<FieldLines>) -> Self {
+        let mut response = Self::new(status).part(Part::Extent { file, extent });
+        response.shared = Some(shared);
+        response.content_range = (status == 206).then_some((extent, size));
+        response
     }
 
     /// A text, a page, or anything else in memory.
@@ -157,14 +175,17 @@ impl<F> Response<F> {
         }
     }
 
-    /// Adds a field. Whatever could end the value (CR, LF) or is not for a field (controls, beyond ASCII) becomes `?`,
-    /// so that a name on the disk or a word of the client cannot write a field of its own. RFC 9110 §5.5
+    /// Adds a field, as [`FieldLines::field`] does.
     #[must_use]
     pub fn field(mut self, name: &'static str, value: impl Display) -> Self {
-        self.head.extend_from_slice(name.as_bytes());
-        self.head.extend_from_slice(b": ");
-        append(&mut self.head, value);
-        self.head.extend_from_slice(b"\r\n");
+        self.lines.push(name, value);
+        self
+    }
+
+    /// Adds fields that are written already.
+    #[must_use]
+    pub fn lines(mut self, lines: FieldLines) -> Self {
+        self.lines.0.extend_from_slice(&lines.0);
         self
     }
 
@@ -200,28 +221,40 @@ impl<F> Response<F> {
         self.parts.iter().map(Part::length).sum()
     }
 
-    /// Ends the head: `Content-Length`, `Date`, `Connection` where the client needs to be told, and the blank line.
+    /// Writes the head into `used`, a buffer that nobody needs any more: status, fields, `Content-Range`, `Content-Length`,
+    /// `Date`, `Connection` where the client needs to be told, and the blank line.
     ///
     /// 204 and 304 have no body and announce no length (RFC 9110 §8.6). The answer to HEAD announces the length that
     /// GET would have, and has no body.
-    pub fn finish(mut self, envelope: Envelope) -> Finished<F> {
+    pub fn finish(mut self, envelope: Envelope, used: Vec<u8>) -> Finished<F> {
+        let mut head = used;
+        head.clear();
+        write_status(&mut head, self.status);
+        if let Some(shared) = &self.shared {
+            head.extend_from_slice(&shared.0);
+        }
+        head.extend_from_slice(&self.lines.0);
+        if let Some((extent, size)) = self.content_range {
+            write_content_range(&mut head, extent, size);
+        }
         let is_bodiless = matches!(self.status, 204 | 304);
         if !is_bodiless {
-            let length = self.length();
-            self = self.field("Content-Length", length);
+            head.extend_from_slice(b"Content-Length: ");
+            write_number(&mut head, self.length());
+            head.extend_from_slice(b"\r\n");
         }
-        self = self.field("Date", date::format(envelope.now_seconds));
+        head.extend_from_slice(b"Date: ");
+        head.extend_from_slice(envelope.date.as_bytes());
         let close = self.close || !envelope.keep_alive;
-        if close {
-            self = self.field("Connection", "close");
-        } else if envelope.minor_version == 0 {
-            self = self.field("Connection", "keep-alive"); // HTTP/1.0 closes unless told. RFC 9112 §9.3
-        }
-        self.head.extend_from_slice(b"\r\n");
+        head.extend_from_slice(match (close, envelope.minor_version) {
+            (true, _) => b"\r\nConnection: close\r\n\r\n",
+            (false, 0) => b"\r\nConnection: keep-alive\r\n\r\n", // HTTP/1.0 closes unless told. RFC 9112 §9.3
+            (false, _) => b"\r\n\r\n",
+        });
         if is_bodiless || envelope.method == Method::Head {
             self.parts.clear();
         }
-        Finished { status: self.status, length: self.length(), head: self.head, parts: self.parts, close }
+        Finished { status: self.status, length: self.length(), head, parts: self.parts, close }
     }
 
     fn security_fields(self) -> Self {
@@ -264,14 +297,39 @@ pub fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// Writes `value` as the visible ASCII it has.
-fn append(head: &mut Head, value: impl Display) {
-    // Writing into memory does not fail; a Display that gives up leaves a shorter value.
-    let _ = write!(Visible { head }, "{value}");
+/// The status line. A film's are written already. RFC 9112 §4
+fn write_status(head: &mut Vec<u8>, status: u16) {
+    match status {
+        200 => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        206 => head.extend_from_slice(b"HTTP/1.1 206 Partial Content\r\n"),
+        _ => {
+            head.extend_from_slice(b"HTTP/1.1 ");
+            write_number(head, status.into());
+            head.push(b' ');
+            head.extend_from_slice(phrase(status).as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
+/// What [`Extent::content_range`] shows, without going through a formatter.
+fn write_content_range(head: &mut Vec<u8>, extent: Extent, size: u64) {
+    head.extend_from_slice(b"Content-Range: bytes ");
+    write_number(head, extent.offset);
+    head.push(b'-');
+    write_number(head, extent.end().saturating_sub(1));
+    head.push(b'/');
+    write_number(head, size);
+    head.extend_from_slice(b"\r\n");
+}
+
+fn write_number(head: &mut Vec<u8>, number: u64) {
+    head.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Writes a text as the visible ASCII it has.
 struct Visible<'a> {
-    head: &'a mut Head,
+    head: &'a mut Vec<u8>,
 }
 
 impl fmt::Write for Visible<'_> {

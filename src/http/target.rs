@@ -40,11 +40,17 @@ impl Target<'_> {
     /// The segments of the path: none for `/`, and a last empty one for a path that ends with a slash, so that
     /// `/a/` does not match the route of `/a`.
     pub fn segments(&self) -> SmallVec<[&str; 8]> {
-        match self.path.strip_prefix('/') {
-            Some("") => SmallVec::new(),
-            Some(path) => path.split('/').collect(),
-            None => smallvec::smallvec![&*self.path],
+        let Some(path) = self.path.strip_prefix('/') else { return smallvec::smallvec![&*self.path] };
+        let mut segments = SmallVec::new();
+        let mut start = 0;
+        for (at, _) in path.bytes().enumerate().filter(|(_, byte)| *byte == b'/') {
+            segments.push(&path[start..at]);
+            start = at + 1;
         }
+        if !path.is_empty() {
+            segments.push(&path[start..]);
+        }
+        segments
     }
 
     /// The value of the first pair of the query whose name is `name`, decoded as a form
@@ -70,6 +76,10 @@ pub(super) fn parse(method: Method, raw: &str) -> Result<Located<'_>, Reject> {
             _ => Err(invalid("* is for OPTIONS only")), // RFC 9112 §3.2.4
         };
     }
+    if raw.starts_with('/') && is_plain_path(raw) {
+        let target = Target { path: Cow::Borrowed(raw), query: None, is_https: false };
+        return Ok(Located { target, authority: None });
+    }
     if raw.contains('#') {
         return Err(invalid("a fragment (#) is not sent to a server; write it as %23"));
     }
@@ -86,12 +96,39 @@ pub(super) fn parse(method: Method, raw: &str) -> Result<Located<'_>, Reject> {
     Ok(Located { target: parse_path_and_query(path_and_query, is_https)?, authority: Some(authority) })
 }
 
+/// Whether this, which starts with a slash, is a path alone, with nothing in it to decode or to refuse: what most requests
+/// have, seen in one pass. Anything else has to be looked at more closely.
+fn is_plain_path(raw: &str) -> bool {
+    let mut after_slash = false;
+    for byte in raw.bytes() {
+        let is_slash = byte == b'/';
+        // A dot, or another slash, behind a slash may be a segment that is refused.
+        if !(is_slash || PLAIN[usize::from(byte)]) || (after_slash && matches!(byte, b'/' | b'.')) {
+            return false;
+        }
+        after_slash = is_slash;
+    }
+    true
+}
+
+/// The bytes of a name that mean themselves wherever they stand: `unreserved` of RFC 3986 §2.3.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        plain[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    plain
+};
+
 /// Whether `text` is `host` or `host:port`, as both `Host` and an authority must be. RFC 9110 §7.2, RFC 3986 §3.2.2
 pub(super) fn is_host_and_port(text: &str) -> bool {
     let (host_is_valid, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
         None => {
-            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let host = text.bytes().take_while(|byte| *byte != b':').count();
+            let (host, port) = text.split_at(host);
             (is_registered_name(host), port)
         }
     };
@@ -105,8 +142,8 @@ fn is_port(text: &str) -> bool {
 
 /// `reg-name` with at least one character; an IPv4 address is one too. RFC 3986 §3.2.2
 fn is_registered_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_plain) && has_whole_escapes(text.as_bytes())
+    let is_allowed = |byte: u8| PLAIN[usize::from(byte)] || b"!$&'()*+,;=%".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_allowed) && has_whole_escapes(text.as_bytes())
 }
 
 /// Whether it is `https://` rather than `http://`, and what follows; a scheme is case-insensitive. RFC 3986 §3.1

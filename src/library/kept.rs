@@ -2,18 +2,17 @@
 //!
 //! A kept film is used only if its path still names this very file, unchanged: one call, and no close after it. Its way there
 //! is in memory, because the open file holds it there, so the look waits for no disk; files of distant file systems are not
-//! kept. What nobody asks for is let go after a moment, so that a deleted film gives its space back.
+//! kept. One look serves all who ask within [`limits::FILM_LOOK_FOR`]: less than a request takes from one end of a cable to
+//! the other. What nobody asks for is let go after a moment, so that a deleted film gives its space back.
 
 use std::cell::RefCell;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::Instant;
 
-use uuid::Uuid;
-
 use crate::library::Candidate;
+use crate::library::open::OpenVideo;
 use crate::limits;
-use crate::sys::file::MediaFile;
 
 /// The films that one shard keeps open.
 #[derive(Debug, Default)]
@@ -23,46 +22,49 @@ pub struct Kept {
 
 #[derive(Debug)]
 struct Film {
-    root: usize,
     path: CString,
-    id: Uuid,
-    file: Arc<MediaFile>,
-    used: Instant,
+    video: Arc<OpenVideo>,
+    /// When it was looked at, and so when it was last asked for.
+    looked: Instant,
 }
 
 impl Kept {
     /// The film that this candidate names, if it is kept and still the one.
-    pub fn find(&self, candidate: &Candidate<'_>) -> Option<(Uuid, Arc<MediaFile>)> {
+    pub fn find(&self, candidate: &Candidate<'_>) -> Option<Arc<OpenVideo>> {
         let mut films = self.films.borrow_mut();
-        let is_it = |film: &Film| film.root == candidate.root && film.path.as_bytes() == candidate.path.as_bytes();
+        let is_it =
+            |film: &Film| film.video.root == candidate.root && film.path.as_bytes() == candidate.path.as_bytes();
         let index = films.iter().position(is_it)?;
         let film = &mut films[index];
-        if !candidate.directory.names(&film.path, &film.file) {
-            films.swap_remove(index);
-            return None;
+        let now = Instant::now();
+        if now.duration_since(film.looked) >= limits::FILM_LOOK_FOR {
+            if !candidate.directory.names(&film.path, &film.video.file) {
+                films.swap_remove(index);
+                return None;
+            }
+            film.looked = now;
         }
-        film.used = Instant::now();
-        Some((film.id, Arc::clone(&film.file)))
+        Some(Arc::clone(&film.video))
     }
 
-    /// Keeps a film that was opened. Whether it is the first.
-    pub fn keep(&self, candidate: &Candidate<'_>, path: CString, id: Uuid, file: &Arc<MediaFile>) {
-        if file.is_distant() {
+    /// Keeps a film that was opened.
+    pub fn keep(&self, path: CString, video: &Arc<OpenVideo>) {
+        if video.file.is_distant() {
             return;
         }
         let mut films = self.films.borrow_mut();
         if films.len() >= limits::FILMS_KEPT_MAX
-            && let Some(oldest) = (0..films.len()).min_by_key(|index| films[*index].used)
+            && let Some(oldest) = (0..films.len()).min_by_key(|index| films[*index].looked)
         {
             films.swap_remove(oldest);
         }
-        films.push(Film { root: candidate.root, path, id, file: Arc::clone(file), used: Instant::now() });
+        films.push(Film { path, video: Arc::clone(video), looked: Instant::now() });
     }
 
     /// Lets go of those that nobody has asked for lately. Whether any is left.
     pub fn let_go(&self, now: Instant) -> bool {
         let mut films = self.films.borrow_mut();
-        films.retain(|film| now.saturating_duration_since(film.used) < limits::FILM_KEPT_FOR);
+        films.retain(|film| now.saturating_duration_since(film.looked) < limits::FILM_KEPT_FOR);
         !films.is_empty()
     }
 

@@ -7,6 +7,7 @@
 
 pub mod index;
 pub mod kept;
+pub mod open;
 mod scan;
 
 use std::ffi::CString;

@@ -200,6 +200,11 @@ impl Member {
         }
     }
 
+    /// So many bytes were handed over. Only its own shard says so, so they need not be added in one step.
+    pub fn note_sent(&self, count: u64) {
+        self.sent.store(self.sent.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+    }
+
     /// Whether it sends right now.
     pub fn is_sending(&self) -> bool {
         self.sends.load(Ordering::Relaxed)

@@ -99,6 +99,10 @@ pub enum Player<'a> {
 impl Player<'_> {
     /// A number to compare it by, among the players of one owner.
     pub fn number(&self) -> u64 {
+        if let Player::Session(id) = self {
+            let (high, low) = id.as_u64_pair(); // Random already.
+            return high ^ low;
+        }
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()

@@ -90,7 +90,7 @@ impl<'a> Viewer<'a> {
         let is_closed = {
             let part = self.part.borrow();
             let Some(part) = part.as_ref().filter(|_| self.sends.get()) else { return Ok(()) };
-            part.member.sent.fetch_add(count, Ordering::Relaxed);
+            part.member.note_sent(count);
             part.held.sent(count);
             part.member.told().map_or(Ok(()), Err)?;
             part.held.is_closed()

@@ -6,7 +6,9 @@
 //!    ▼                    ▼                      ▼ reset
 //! ```
 
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
@@ -18,8 +20,9 @@ use crate::limits;
 use crate::metrics;
 use crate::serve::Phase;
 use crate::serve::exchange::{self, Next};
+use crate::serve::idle::{Idle, Woken};
 use crate::serve::inbox::Inbox;
-use crate::serve::peer::{Ended, Peer};
+use crate::serve::peer::{Ended, Peer, Watch};
 use crate::serve::shard::Shard;
 use crate::serve::transfer::Turn;
 use crate::sys::socket;
@@ -42,9 +45,18 @@ enum Silence {
 pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
     let mut inbox = Inbox::new(&shard.buffers);
     let mut turn = Turn::new();
+    let mut phase = shard.phase.clone();
+    let drain = pin!(phase.wait_for(|phase| *phase >= Phase::Draining));
+    let timer = pin!(tokio::time::sleep(shard.keep_alive_timeout.min(peer.patience.interval())));
+    let mut idle = Idle::new(timer, drain);
     loop {
-        let next = match head(shard, peer, &mut inbox).await {
-            Ok(()) => exchange::run(shard, peer, &inbox, &mut turn).await,
+        let next = match head(shard, peer, &mut inbox, &mut idle).await {
+            Ok(()) => {
+                if idle.has_waited() {
+                    turn = Turn::new(); // All others have had theirs.
+                }
+                exchange::run(shard, peer, &inbox, &mut turn).await
+            }
             Err(Silence::Late) => exchange::refuse(shard, peer, inbox.pending(), &Reject::HeadTimeout).await,
             Err(Silence::Draining) => exchange::refuse(shard, peer, inbox.pending(), &Reject::Draining).await,
             Err(Silence::GivenUp(ended)) => return give_up(shard, peer, &ended),
@@ -55,7 +67,7 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
             Next::KeepAlive { consumed } => inbox.consume(consumed),
             Next::Close => {
                 drop(inbox);
-                return linger(shard, peer).await;
+                return Box::pin(linger(shard, peer)).await;
             }
             Next::Reset => return socket::reset_on_close(peer.socket),
         }
@@ -64,22 +76,21 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
 }
 
 /// Reads until a whole head, or one that is certain to be refused, stands in the inbox.
-async fn head(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
+async fn head<Drain: Future>(
+    shard: &Shard,
+    peer: &Peer<'_>,
+    inbox: &mut Inbox<'_>,
+    idle: &mut Idle<'_, Drain>,
+) -> Result<(), Silence> {
     loop {
         if inbox.pending().is_empty() {
-            first_bytes(shard, peer, inbox).await?;
+            first_bytes(shard, peer, inbox, idle).await?;
         }
-        let rest = async {
-            while !inbox.has_head() && !inbox.pending().is_empty() {
-                read(peer.socket, inbox).await?;
-            }
-            Ok(())
-        };
-        let read = tokio::select! {
-            biased;
-            read = timeout(shard.head_timeout, rest) => read.unwrap_or(Err(Silence::Late)),
-            () = shard.drain_patience() => Err(Silence::Draining),
-        };
+        if inbox.has_head() {
+            return Ok(());
+        }
+        // Few heads come in pieces, so only those have a timer of their own, and it is on the heap.
+        let read = Box::pin(rest_of_head(shard, peer, inbox)).await;
         // What looked like a beginning was an empty line in two pieces: still nothing has begun.
         if read.is_err() || !inbox.pending().is_empty() {
             return read;
@@ -87,31 +98,66 @@ async fn head(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> Result<(
     }
 }
 
+async fn rest_of_head(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
+    let rest = async {
+        while !inbox.has_head() && !inbox.pending().is_empty() {
+            read(peer.socket, inbox).await?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        read = timeout(shard.head_timeout, rest) => read.unwrap_or(Err(Silence::Late)),
+        () = shard.drain_patience() => Err(Silence::Draining),
+    }
+}
+
 /// Waits for the first byte of a request. What we sent last may still be on its way to a paused player: its time does
 /// not run before that has been acknowledged.
-async fn first_bytes(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> Result<(), Silence> {
-    let mut phase = shard.phase.clone();
-    let mut watch = peer.watch();
-    let mut idle_since = Instant::now();
+async fn first_bytes<Drain: Future>(
+    shard: &Shard,
+    peer: &Peer<'_>,
+    inbox: &mut Inbox<'_>,
+    idle: &mut Idle<'_, Drain>,
+) -> Result<(), Silence> {
+    idle.begin();
+    // Made at the first look: most requests come sooner.
+    let mut watch: Option<Watch<'_>> = None;
     while inbox.pending().is_empty() {
-        let left = shard.keep_alive_timeout.saturating_sub(idle_since.elapsed());
-        let patience = left.min(peer.patience.interval());
-        tokio::select! {
-            biased;
-            ended = watch.told() => return Err(Silence::GivenUp(ended)),
-            read = timeout(patience, read(peer.socket, inbox)) => match read {
-                Ok(read) => read?,
-                Err(_) if peer.unacknowledged() > 0 => {
-                    watch.judge().map_err(Silence::GivenUp)?;
-                    idle_since = Instant::now();
-                }
-                Err(_) if idle_since.elapsed() >= shard.keep_alive_timeout => return Err(Silence::Idle),
-                Err(_) => watch.plays_on().map_err(Silence::GivenUp)?,
+        match inbox.read(peer.socket) {
+            Ok(0) => return Err(Silence::Closed),
+            Ok(_) => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return Err(Silence::Closed),
+        }
+        let woken = match &watch {
+            None => idle.woken(peer.socket).await,
+            Some(watch) => tokio::select! {
+                biased;
+                ended = watch.told() => return Err(Silence::GivenUp(ended)),
+                woken = idle.woken(peer.socket) => woken,
             },
-            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return Err(Silence::Idle),
+        };
+        match woken {
+            Woken::Readable(ready) => ready.map_err(|_| Silence::Closed)?,
+            Woken::Draining => return Err(Silence::Idle),
+            Woken::Time => {
+                let now = Instant::now();
+                let watch = watch.get_or_insert_with(|| peer.watch_since(idle.since()));
+                if peer.unacknowledged() > 0 {
+                    watch.judge().map_err(Silence::GivenUp)?;
+                    idle.begin_anew();
+                } else if now.duration_since(idle.since()) >= shard.keep_alive_timeout {
+                    return Err(Silence::Idle);
+                } else {
+                    watch.plays_on().map_err(Silence::GivenUp)?;
+                }
+                let end = idle.since() + shard.keep_alive_timeout;
+                idle.look_at(end.min(now + peer.patience.interval()));
+            }
         }
     }
-    watch.plays_on().map_err(Silence::GivenUp)
+    watch.map_or(Ok(()), |mut watch| watch.plays_on()).map_err(Silence::GivenUp)
 }
 
 /// Waits for bytes and takes them.

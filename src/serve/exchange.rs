@@ -24,7 +24,7 @@ use crate::serve::peer::{Ended, Peer};
 use crate::serve::shard::Shard;
 use crate::serve::transfer::{self, Transfer, Turn};
 use crate::store::Timestamp;
-use crate::stream::{self, Caching, OpenVideo, View, Wanted};
+use crate::stream::{self, Caching, Film, View, Wanted};
 use crate::sys::sendfile::Follow;
 use crate::sys::socket::Corked;
 
@@ -49,8 +49,8 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &inbox.pending()[head_length..]);
             let (request_id, user_id, playing) = (OnceCell::new(), OnceCell::new(), None);
-            let exchange =
-                Exchange { shard, peer, request: &request, body, request_id, user_id, playing, is_media: false };
+            let (request, now) = (&request, shard.now());
+            let exchange = Exchange { shard, peer, request, now, body, request_id, user_id, playing, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -62,9 +62,9 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
 /// Says no to a client whose request we cannot name, beyond what `pending` begins with, and closes.
 pub(super) async fn refuse(shard: &Shard, peer: &Peer<'_>, pending: &[u8], reject: &Reject) -> Next {
     let refusal = refusal(shard, reject, Uuid::new_v4(), peer, "");
-    let envelope = Envelope::without_request(request::method(pending), shard.now().seconds());
-    let Finished { head, parts, .. } = refusal.finish(envelope);
-    match send(shard, peer, &head, &parts, &mut Turn::new()).await {
+    let envelope = Envelope::without_request(request::method(pending), shard.date(shard.now()));
+    let mut finished = refusal.finish(envelope, shard.heads.take());
+    match send(shard, peer, &mut finished, &mut Turn::new()).await {
         Ok(()) => Next::Close,
         Err(_) => Next::Reset,
     }
@@ -89,6 +89,8 @@ struct Exchange<'a> {
     shard: &'a Shard,
     peer: &'a Peer<'a>,
     request: &'a Request<'a>,
+    /// When its head was whole.
+    now: Timestamp,
     body: Incoming<'a>,
     /// Made when somebody asks for it: a film that plays needs none.
     request_id: OnceCell<Uuid>,
@@ -108,9 +110,9 @@ impl Exchange<'_> {
             Err(Stop::Ended(ended)) => return self.cut(ended, &[]),
         };
         let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
-        let envelope = Envelope::of(self.request, self.shard.now().seconds());
-        let finished = response.finish(Envelope { keep_alive, ..envelope });
-        let sent = send(self.shard, self.peer, &finished.head, &finished.parts, turn).await;
+        let envelope = Envelope { keep_alive, ..Envelope::of(self.request, self.shard.date(self.now)) };
+        let mut finished = response.finish(envelope, self.shard.heads.take());
+        let sent = send(self.shard, self.peer, &mut finished, turn).await;
         if let Some(playing) = self.playing.take() {
             playing.leave(self.shard.now());
         }
@@ -130,10 +132,9 @@ impl Exchange<'_> {
     }
 
     /// The answer as a value: no byte of it has been sent yet.
-    async fn answer(&mut self) -> Result<Response<OpenVideo>, Stop> {
-        let Exchange { shard, request, peer, .. } = *self;
+    async fn answer(&mut self) -> Result<Response<Film>, Stop> {
+        let Exchange { shard, request, peer, now, .. } = *self;
         let services = &shard.state.services;
-        let now = shard.now();
 
         self.is_media = route::is_media(&request.target);
         if request.target.is_https {
@@ -175,7 +176,7 @@ impl Exchange<'_> {
     }
 
     /// The film that a route names, as far as the caller may see it.
-    async fn film(&self, route: &Route<'_>, grant: &Grant, now: Timestamp) -> Result<Response<OpenVideo>, Reject> {
+    async fn film(&self, route: &Route<'_>, grant: &Grant, now: Timestamp) -> Result<Response<Film>, Reject> {
         let Services { library, cors, config, .. } = &self.shard.state.services;
         let wanted = match (route, grant.only_video()) {
             (Route::StreamPath(path), _) => Wanted::Path(path),
@@ -198,7 +199,7 @@ impl Exchange<'_> {
 
     /// Takes part in the caller's playback of a film, if any byte of it is about to be sent. A player that moves on to the next
     /// film may ask for it before it has let go of the last, so a no is waited for a moment.
-    async fn take_part(&mut self, film: &Response<OpenVideo>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
+    async fn take_part(&mut self, film: &Response<Film>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
         let Some(video) = film.file().filter(|_| self.request.method == Method::Get) else { return Ok(()) };
         let caller = grant.caller()?;
         let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.peer.address)?;
@@ -221,7 +222,7 @@ impl Exchange<'_> {
     }
 
     /// The answer that says no. A page of another site may read why it has no film.
-    fn refuse(&self, reject: &Reject) -> Response<OpenVideo> {
+    fn refuse(&self, reject: &Reject) -> Response<Film> {
         let refusal =
             |reject| refusal(self.shard, reject, self.request_id(), self.peer, route::shown(&self.request.target));
         if !self.is_media {
@@ -259,7 +260,7 @@ impl Exchange<'_> {
     }
 
     /// Notes why a response did not reach its end.
-    fn cut(&self, ended: Ended, parts: &[Part<OpenVideo>]) -> Next {
+    fn cut(&self, ended: Ended, parts: &[Part<Film>]) -> Next {
         let counters = &self.shard.pump.counters;
         let request_id = self.request_id().to_string();
         let user_id = self.user_id.get().map(Uuid::to_string);
@@ -307,7 +308,7 @@ impl Exchange<'_> {
 
 /// The problem document of a refusal. The log has it under the id that the client is given, never above debug: what a
 /// stranger can cause must not fill a disk. What failed here was logged where it failed.
-fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, path: &str) -> Response<OpenVideo> {
+fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, path: &str) -> Response<Film> {
     metrics::add(&shard.pump.counters.rejects, 1);
     let (request_id, client_ip) = (request_id.to_string(), peer.address);
     let (status, reason) = (reject.status(), reject.reason());
@@ -315,44 +316,30 @@ fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, pa
     reject.response(&request_id)
 }
 
-/// Sends a head and its parts.
-async fn send(
-    shard: &Shard,
-    peer: &Peer<'_>,
-    head: &[u8],
-    parts: &[Part<OpenVideo>],
-    turn: &mut Turn,
-) -> Result<(), Ended> {
-    let [first, rest @ ..] = parts else {
-        return transfer::send_bytes(peer, head, Follow::Nothing).await;
-    };
-    let _corked = (!rest.is_empty()).then(|| Corked::new(peer.socket));
-    send_part(shard, peer, head, first, !rest.is_empty(), turn).await?;
-    for (index, part) in rest.iter().enumerate() {
-        send_part(shard, peer, &[], part, index + 1 < rest.len(), turn).await?;
+/// Sends a head and the parts of its body. The head is somebody else's once it is sent.
+async fn send(shard: &Shard, peer: &Peer<'_>, finished: &mut Finished<Film>, turn: &mut Turn) -> Result<(), Ended> {
+    let Finished { head, parts, .. } = finished;
+    let is_alone = parts.len() == 1;
+    let _corked = (parts.len() > 1).then(|| Corked::new(peer.socket));
+    if parts.is_empty() {
+        transfer::send_bytes(peer, head, Follow::Nothing).await?;
+    }
+    for (index, part) in parts.iter().enumerate() {
+        match part {
+            Part::Bytes(bytes) => {
+                let follow = if index + 1 < parts.len() { Follow::Body } else { Follow::Nothing };
+                transfer::send_bytes(peer, head, Follow::Body).await?;
+                shard.heads.put(std::mem::take(head));
+                transfer::send_bytes(peer, bytes, follow).await?;
+            }
+            Part::Extent { file, extent } => {
+                let _open = Open::new(&shard.pump.counters.open_transfers);
+                let mut transfer = Transfer::new(file, *extent, &shard.pump);
+                transfer.begin(peer, head).await?;
+                shard.heads.put(std::mem::take(head));
+                transfer.run(peer, turn, &shard.pump, is_alone).await?;
+            }
+        }
     }
     Ok(())
-}
-
-/// Sends one part of a body, after the `head` that may stand before it.
-async fn send_part(
-    shard: &Shard,
-    peer: &Peer<'_>,
-    head: &[u8],
-    part: &Part<OpenVideo>,
-    has_more: bool,
-    turn: &mut Turn,
-) -> Result<(), Ended> {
-    let pump = &shard.pump;
-    match part {
-        Part::Bytes(bytes) => {
-            let follow = if has_more { Follow::Body } else { Follow::Nothing };
-            transfer::send_bytes(peer, head, Follow::Body).await?;
-            transfer::send_bytes(peer, bytes, follow).await
-        }
-        Part::Extent { file, extent } => {
-            let _open = Open::new(&pump.counters.open_transfers);
-            Transfer::new(file, *extent).run(peer, head, turn, pump).await
-        }
-    }
 }

@@ -19,6 +19,26 @@ use crate::sys::socket;
 #[derive(Debug, Default)]
 pub(super) struct Buffers(RefCell<Vec<Box<[u8]>>>);
 
+/// Buffers at rest, for the head of the next answer: it is sent before anybody else needs one, as a rule.
+#[derive(Debug, Default)]
+pub(super) struct Heads(RefCell<Vec<Vec<u8>>>);
+
+impl Heads {
+    /// A buffer.
+    pub fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back, if it was one and is no larger than heads are.
+    pub fn put(&self, buffer: Vec<u8>) {
+        let mut buffers = self.0.borrow_mut();
+        if buffers.len() < limits::HEAD_BUFFERS_KEPT_MAX && (1..=limits::HEAD_BUFFER_BYTES).contains(&buffer.capacity())
+        {
+            buffers.push(buffer);
+        }
+    }
+}
+
 /// The unconsumed bytes of one connection.
 #[derive(Debug)]
 pub(super) struct Inbox<'a> {
@@ -66,20 +86,21 @@ impl<'a> Inbox<'a> {
     /// Whether a whole head stands here, or one that is certain to be refused.
     pub fn has_head(&mut self) -> bool {
         let pending = self.pending();
-        let length = pending.len();
+        let (length, looked_at) = (pending.len(), self.looked_at.min(pending.len()));
+        if request::ends_a_head(pending, looked_at) {
+            return true;
+        }
         // The end of a line, or what is allowed nowhere.
         let decides = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
-        let has_news = pending.get(self.looked_at..).is_some_and(|new| new.iter().any(decides));
-        let enters = |lengths: Range<usize>| self.looked_at < lengths.end && length >= lengths.start;
+        let has_news = pending[looked_at..].iter().any(decides);
+        let enters = |lengths: Range<usize>| looked_at < lengths.end && length >= lengths.start;
         let may_be_too_long = enters(METHOD_TOO_LONG) || enters(TARGET_TOO_LONG);
         let is_full = length >= limits::HEAD_BYTES_MAX;
         if !has_news && !may_be_too_long && !is_full && length < self.look_again_at {
             return false;
         }
-        // An empty line may have begun in what was looked at before.
-        let is_whole = ends_a_head(&pending[self.looked_at.saturating_sub(EMPTY_LINE.len() - 1).min(length)..]);
         (self.looked_at, self.look_again_at) = (length, length + LOOK_AGAIN_BYTES + length / 8);
-        is_whole || is_full || self.parse().is_err()
+        is_full || self.parse().is_err()
     }
 
     /// Reads what has arrived, without waiting. 0 at the end of the stream.
@@ -149,14 +170,6 @@ impl Drop for Inbox<'_> {
     fn drop(&mut self) {
         self.consume(usize::MAX - self.start);
     }
-}
-
-/// The end of the last line of a head, and the empty line after it.
-const EMPTY_LINE: &[u8] = b"\r\n\r\n";
-
-/// Cheaper than parsing, and enough to know that parsing will come to an end.
-fn ends_a_head(bytes: &[u8]) -> bool {
-    bytes.windows(EMPTY_LINE.len()).any(|window| window == EMPTY_LINE)
 }
 
 /// Bytes that must come, without the end of a line among them, before a head is looked at again.

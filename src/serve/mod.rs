@@ -8,6 +8,8 @@ mod body;
 mod connection;
 mod deadline;
 mod exchange;
+mod hot;
+mod idle;
 mod inbox;
 mod peer;
 mod pipes;

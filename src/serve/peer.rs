@@ -65,7 +65,12 @@ pub(super) struct Watch<'a> {
 impl<'a> Peer<'a> {
     /// Its time begins now.
     pub fn watch(&'a self) -> Watch<'a> {
-        Watch { peer: self, progress: Progress::new(Instant::now()), pause: None }
+        self.watch_since(Instant::now())
+    }
+
+    /// Its time began then.
+    pub fn watch_since(&'a self, since: Instant) -> Watch<'a> {
+        Watch { peer: self, progress: Progress::new(since), pause: None }
     }
 
     /// Bytes of ours that it has not acknowledged; none when the connection is over.

@@ -3,6 +3,7 @@
 //! Nothing is shared with the other shards but [`State`]: the kernel spreads connections by SO_REUSEPORT. A panic ends
 //! the task it happens in, is counted, and never the shard.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -16,13 +17,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::auth::token::Proved;
+use crate::http::date;
 use crate::http::reject::Reject;
 use crate::library::kept::Kept;
 use crate::limits;
 use crate::metrics::{self, Open};
 use crate::playback::Viewer;
 use crate::serve::deadline::Patience;
-use crate::serve::inbox::Buffers;
+use crate::serve::hot::Hot;
+use crate::serve::inbox::{Buffers, Heads};
 use crate::serve::peer::Peer;
 use crate::serve::pipes::Pipes;
 use crate::serve::transfer::Pump;
@@ -36,6 +39,10 @@ pub(super) struct Shard {
     pub state: Arc<State>,
     pub pump: Pump,
     pub buffers: Buffers,
+    /// Used ones, for heads of answers.
+    pub heads: Heads,
+    /// The date of the answers of this second.
+    latest: Cell<date::Latest>,
     /// Films that were asked for a moment ago.
     pub kept: Kept,
     /// Told when there is the first of these.
@@ -203,10 +210,14 @@ impl Shard {
             pump: Pump {
                 engine: services.engine,
                 pipes: Pipes::new(shards, roots, Arc::clone(&services.metrics.pipes)),
+                hot: Hot::default(),
+                little_asked: Cell::default(),
                 counters: services.metrics.shard(number),
             },
             patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
             buffers: Buffers::default(),
+            heads: Heads::default(),
+            latest: Cell::default(),
             kept: Kept::default(),
             films_kept: Notify::new(),
             proved: Proved::default(),
@@ -222,6 +233,14 @@ impl Shard {
     /// The time, for everything that one request decides.
     pub fn now(&self) -> Timestamp {
         Timestamp::from(SystemTime::now())
+    }
+
+    /// The same as an answer says it.
+    pub fn date(&self, now: Timestamp) -> date::Date {
+        let mut latest = self.latest.get();
+        let date = latest.format(now.seconds());
+        self.latest.set(latest);
+        date
     }
 
     /// Whether connections are to be closed after their current response.

@@ -1,15 +1,17 @@
 //! The pump: one extent of a film on its way to a socket, and no byte of it in user space.
 //!
 //! ```text
-//!             ┌── hot ──  sendfile(2) in turns of 256 KiB ───────────────────────────────┐
-//!  window ────┤ (preadv2 RWF_NOWAIT and cachestat say which)                             ├──► socket
-//!  of 1 MiB   └── cold ─  engine: splice(2) file ─► pipe; the shard: splice(2) pipe ─────┘
+//!             ┌── hot ──  sendfile(2), as far as the turn and the page cache go ─────────┐
+//!  extent ────┤ (`hot` remembers which)                                                  ├──► socket
+//!             └── cold ─  engine: splice(2) file ─► pipe; the shard: splice(2) pipe ─────┘
+//!                         in windows of 1 MiB
 //! ```
 //!
 //! The shard never waits for a disk: hot bytes are in memory, cold ones are waited for by the engine. A [`Transfer`] is
 //! a plain value that says what is left, so it may be paused at any turn. A file that turns out shorter than promised
 //! ends the connection; nothing is ever padded (DATAPATH.md §8, §9).
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,12 +21,13 @@ use tokio::io::Interest;
 use crate::http::range::Extent;
 use crate::limits;
 use crate::metrics::{self, ShardCounters};
+use crate::serve::hot::Hot;
 use crate::serve::peer::{Ended, Peer, Watch, lost};
 use crate::serve::pipes::{Loan, Pipes};
-use crate::stream::OpenVideo;
+use crate::stream::Film;
 use crate::sys::engine::Engine;
-use crate::sys::file::Residency;
 use crate::sys::sendfile::{self, Follow};
+use crate::sys::socket::Corked;
 
 /// What a shard lends to every transfer.
 #[derive(Debug)]
@@ -33,8 +36,21 @@ pub(super) struct Pump {
     pub engine: Engine,
     /// Pipes and permits for cold windows.
     pub pipes: Pipes,
+    /// What is in the page cache.
+    pub hot: Hot,
+    /// When somebody last asked for little.
+    pub little_asked: Cell<Option<Instant>>,
     /// Where it is all counted.
     pub counters: Arc<ShardCounters>,
+}
+
+impl Pump {
+    /// Bytes of a turn that begins at `now`.
+    fn turn_bytes(&self, now: Instant) -> u64 {
+        let since = self.little_asked.get().map(|asked| now.saturating_duration_since(asked));
+        let is_alone = since.is_none_or(|since| since >= limits::SHORT_TURNS_FOR);
+        if is_alone { limits::LONG_TURN_BYTES } else { limits::TURN_BYTES }
+    }
 }
 
 /// What is left of a connection's turn on its shard. Readiness of sockets costs no budget of tokio's, so a client that
@@ -59,72 +75,97 @@ impl Turn {
     }
 }
 
-/// An extent of a video, less what has been sent.
+/// An extent of a film, less what has been sent.
 #[derive(Debug)]
 pub(super) struct Transfer<'a> {
-    video: &'a OpenVideo,
+    film: &'a Film,
     /// The next byte to send.
     offset: u64,
     /// One past the last byte.
     end: u64,
-    /// No more probes: a long response that was cold once.
+    /// Up to here it was hot when last looked at.
+    hot_until: u64,
+    /// When that was.
+    looked: Instant,
+    /// No more looks: a long response that was cold once.
     is_sticky: bool,
     length: u64,
 }
 
-/// Sends `bytes`, which may be a head that a body follows.
-pub(super) async fn send_bytes(peer: &Peer<'_>, bytes: &[u8], follow: Follow) -> Result<(), Ended> {
-    let (socket, mut watch) = (peer.socket, peer.watch());
+/// Sends `bytes`, which may be a head that a body follows. Whether it had to wait for the peer.
+pub(super) async fn send_bytes(peer: &Peer<'_>, bytes: &[u8], follow: Follow) -> Result<bool, Ended> {
+    let (socket, mut watch) = (peer.socket, None);
     let mut sent = 0;
     while sent < bytes.len() {
         match socket.try_io(Interest::WRITABLE, || sendfile::send_head(socket, &bytes[sent..], follow)) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                watch.writable().await?;
+                watch.get_or_insert_with(|| peer.watch()).writable().await?;
             }
             Err(error) => return Err(lost(error)),
         }
     }
-    Ok(())
+    Ok(watch.is_some())
 }
 
 impl<'a> Transfer<'a> {
-    pub fn new(video: &'a OpenVideo, extent: Extent) -> Transfer<'a> {
-        Transfer { video, offset: extent.offset, end: extent.end(), is_sticky: false, length: extent.length }
+    /// Nothing is sent yet; it is known by now whether that needs a disk.
+    pub fn new(film: &'a Film, extent: Extent, pump: &Pump) -> Transfer<'a> {
+        let (offset, end, length) = (extent.offset, extent.end(), extent.length);
+        let looked = Instant::now();
+        if length <= limits::TURN_BYTES {
+            pump.little_asked.set(Some(looked));
+        }
+        let mut transfer = Transfer { film, offset, end, hot_until: offset, looked, is_sticky: false, length };
+        transfer.look(looked, pump);
+        transfer
     }
 
-    /// Sends `head`, then the extent, all of it or as far as it goes.
-    pub async fn run(&mut self, peer: &Peer<'_>, head: &[u8], turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
-        if self.offset == self.end {
-            return send_bytes(peer, head, Follow::Nothing).await;
+    /// Sends the head before it, which may wait for the body only if the body follows at once.
+    pub async fn begin(&mut self, peer: &Peer<'_>, head: &[u8]) -> Result<(), Ended> {
+        let follow = if self.offset < self.hot_until { Follow::Body } else { Follow::Nothing };
+        if send_bytes(peer, head, follow).await? {
+            self.doubt();
         }
-        let begun = Instant::now();
-        let mut watch = peer.watch();
-        let mut residency = self.look();
-        // The head may wait for the body only if the body follows at once.
-        let follow = if residency == Residency::Hot { Follow::Body } else { Follow::Nothing };
-        send_bytes(peer, head, follow).await?;
-        if begun.elapsed() > limits::PIPE_PATIENCE {
-            residency = self.look();
+        Ok(())
+    }
+
+    /// Sends the extent, all of it or as far as it goes. `is_alone`: it is the whole body.
+    pub async fn run(&mut self, peer: &Peer<'_>, turn: &mut Turn, pump: &Pump, is_alone: bool) -> Result<(), Ended> {
+        let (mut watch, mut corked) = (None, None);
+        while self.offset < self.end {
+            if self.offset >= self.hot_until {
+                self.look(Instant::now(), pump);
+            }
+            if self.offset < self.hot_until {
+                if is_alone && self.end - self.offset > limits::TURN_BYTES {
+                    // Full segments from turn to turn: a tenth of the cost of a long answer.
+                    corked.get_or_insert_with(|| Corked::new(peer.socket));
+                }
+                self.send_hot(peer, &mut watch, turn, pump).await?;
+            } else {
+                corked = None; // What is there must not wait for the disk.
+                self.send_cold(peer, watch.get_or_insert_with(|| peer.watch()), turn, pump).await?;
+            }
         }
-        loop {
-            match residency {
-                Residency::Hot => self.send_hot(peer, &mut watch, turn, pump).await?,
-                Residency::Cold => self.send_cold(peer, &mut watch, turn, pump).await?,
-            }
-            if self.offset == self.end {
-                return Ok(());
-            }
-            residency = self.look();
+        Ok(())
+    }
+
+    /// Looks how much can be sent without waiting for a disk.
+    fn look(&mut self, now: Instant, pump: &Pump) {
+        (self.looked, self.hot_until) = (now, self.offset);
+        if !self.is_sticky && self.offset < self.end {
+            let left = self.end - self.offset;
+            let length = if left <= limits::TURN_BYTES { left } else { pump.turn_bytes(now).min(left) };
+            self.hot_until += pump.hot.length_from(&self.film.file, self.offset, length, now);
         }
     }
 
-    /// Whether the next window can be sent without waiting for a disk.
-    fn look(&self) -> Residency {
-        if self.is_sticky {
-            return Residency::Cold;
+    /// The peer was waited for: if that was long enough for pages to have been evicted, they are looked at again.
+    fn doubt(&mut self) {
+        if self.looked.elapsed() > limits::PIPE_PATIENCE {
+            self.hot_until = self.offset;
         }
-        self.video.file.residency(self.offset, self.window())
     }
 
     /// Bytes of the next window.
@@ -132,30 +173,24 @@ impl<'a> Transfer<'a> {
         limits::WINDOW_BYTES.min(self.end - self.offset)
     }
 
-    /// Sends a window from the page cache, or the part of it for which the probe can still be believed.
-    async fn send_hot(
+    /// Sends from the page cache as far as the turn goes, or the client takes it, or what is known to be hot.
+    async fn send_hot<'p>(
         &mut self,
-        peer: &Peer<'_>,
-        watch: &mut Watch<'_>,
+        peer: &'p Peer<'_>,
+        watch: &mut Option<Watch<'p>>,
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
         metrics::add(&pump.counters.hot_windows, 1);
-        let window_end = self.offset + self.window();
-        while self.offset < window_end {
-            let length = turn.left.min(window_end - self.offset);
-            let file = &self.video.file;
-            let send = || sendfile::send_file(peer.socket, file, self.offset, length);
+        while self.offset < self.hot_until {
+            let length = self.hot_until - self.offset;
+            let send = || sendfile::send_file(peer.socket, &self.film.file, self.offset, length);
             match peer.socket.try_io(Interest::WRITABLE, send) {
                 Ok(0) => return Err(Ended::Truncated),
                 Ok(count) => self.advance(count, peer, turn, pump).await?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let waited_since = Instant::now();
-                    watch.writable().await?;
-                    if waited_since.elapsed() > limits::PIPE_PATIENCE {
-                        // Long enough for these pages to have been evicted: look again.
-                        return Ok(());
-                    }
+                    watch.get_or_insert_with(|| peer.watch()).writable().await?;
+                    self.doubt();
                 }
                 Err(error) => return Err(lost(error)),
             }
@@ -208,10 +243,10 @@ impl<'a> Transfer<'a> {
 
     /// Fills a pipe with the next window. Waits for a permit, a pipe and the disk, in this order.
     async fn fill<'p>(&self, pump: &'p Pump) -> Result<(Loan<'p>, usize), Ended> {
-        let permit = pump.pipes.permit(self.video.root).await.map_err(Ended::Disk)?;
+        let permit = pump.pipes.permit(self.film.root).await.map_err(Ended::Disk)?;
         let loan = pump.pipes.borrow().await.map_err(Ended::Disk)?;
         let length = usize::try_from(self.window()).unwrap_or(usize::MAX).min(loan.pipe.capacity());
-        let file = Arc::clone(&self.video.file);
+        let file = Arc::clone(&self.film.file);
         let filled = pump.engine.fill(file, Arc::clone(&loan.pipe), self.offset, length).await;
         drop(permit);
         match filled {

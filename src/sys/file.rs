@@ -11,7 +11,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{AtFlags, OFlag, OpenHow, PosixFadviseAdvice, ResolveFlag};
@@ -204,8 +204,12 @@ pub struct MediaFile {
     size: u64,
     modified_ns: i128,
     identity: Identity,
+    number: u64,
     is_distant: bool,
 }
+
+/// How many were admitted: the number of the next.
+static ADMITTED: AtomicU64 = AtomicU64::new(0);
 
 /// Which file it is, and when anything about it was last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +256,7 @@ impl MediaFile {
             size: u64::try_from(status.st_size).unwrap_or(0),
             modified_ns: i128::from(status.st_mtime) * 1_000_000_000 + i128::from(status.st_mtime_nsec),
             identity: Identity::of(&status),
+            number: ADMITTED.fetch_add(1, Ordering::Relaxed),
             is_distant: false,
         }))
     }
@@ -273,6 +278,11 @@ impl MediaFile {
     /// Whether asking anything about it may wait for another machine.
     pub fn is_distant(&self) -> bool {
         self.is_distant
+    }
+
+    /// A number that no other open file of this process has, or had.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Size in bytes when the file was opened.
@@ -361,6 +371,18 @@ impl MediaFile {
         Some(counts.cached)
     }
 
+    /// Evicts it from the page cache, for tests.
+    #[cfg(test)]
+    pub fn evict(&self) {
+        nix::fcntl::posix_fadvise(self.hot(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    }
+
+    /// Reads so many bytes, and nothing ahead of them, into the page cache, for tests.
+    #[cfg(test)]
+    pub fn fetch(&self, offset: i64, length: usize) {
+        assert_eq!(nix::sys::uio::pread(self.hot(), &mut vec![0; length], offset).unwrap(), length);
+    }
+
     fn has_cached(&self, offset: u64) -> bool {
         let Ok(offset) = libc::off_t::try_from(offset) else { return false };
         let mut byte = 0_u8;
@@ -434,11 +456,9 @@ mod tests {
         assert_eq!(file.residency(0, 1 << 20), Residency::Hot);
         // All is evicted, and all but 64 KiB read again: the spread of 16 probes comes by that hole, and cachestat
         // counts its pages. The hot description reads nothing ahead.
-        let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        nix::fcntl::posix_fadvise(file.hot(), 0, 0, advice).unwrap();
+        file.evict();
         for (from, to) in [(0, 512 << 10), (576 << 10, 1 << 20)] {
-            let mut bytes = vec![0; to - from];
-            assert_eq!(nix::sys::uio::pread(file.hot(), &mut bytes, from as i64).unwrap(), to - from);
+            file.fetch(from as i64, to - from);
         }
         assert_eq!(file.residency(0, 1 << 20), Residency::Cold);
         assert_eq!(file.residency(0, 256 << 10), Residency::Hot);

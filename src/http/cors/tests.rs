@@ -1,14 +1,15 @@
 //! What each policy says to each page.
 
 use super::Policy;
+use crate::http::date;
 use crate::http::request::Method;
 use crate::http::response::{Envelope, Response};
 
 /// The fields that a policy added to an empty answer.
 fn added(add: impl Fn(Response<u8>) -> Response<u8>) -> Vec<String> {
-    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, now_seconds: 0 };
-    let head = add(Response::new(200)).finish(envelope).head;
-    let head = String::from_utf8(head.to_vec()).expect("a head is ASCII");
+    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, date: date::format(0) };
+    let head = add(Response::new(200)).finish(envelope, Vec::new()).head;
+    let head = String::from_utf8(head).expect("a head is ASCII");
     let own = ["HTTP/1.1", "Content-Length", "Date"];
     head.split("\r\n")
         .filter(|line| !line.is_empty() && !own.iter().any(|own| line.starts_with(own)))

@@ -1,6 +1,7 @@
 //! The table `tests/vectors/multipart.txt`, byte for byte.
 
 use super::{Boundary, response};
+use crate::http::date;
 use crate::http::range::{Selection, select};
 use crate::http::request::Method;
 use crate::http::response::{Envelope, Finished, Part};
@@ -11,8 +12,8 @@ const BOUNDARY: Boundary = Boundary(0x0123_4567_89ab_cdef);
 
 fn finished(range: &str, size: u64, content_type: &str) -> Finished<&'static str> {
     let Selection::Parts(extents) = select(Some(range), size) else { panic!("{range} of {size} is several parts") };
-    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, now_seconds: 0 };
-    response(&"film", content_type, size, &extents, BOUNDARY).finish(envelope)
+    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, date: date::format(0) };
+    response(&"film", content_type, size, &extents, BOUNDARY).finish(envelope, Vec::new())
 }
 
 /// The body as the table writes it: `$B` is the boundary, `[a-b]` the bytes a to b of the film.

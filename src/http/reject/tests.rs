@@ -1,6 +1,7 @@
 //! Every refusal, as a problem document with the fields of its status.
 
 use super::{Challenge, Credential, Reject, Running};
+use crate::http::date;
 use crate::http::request::Method;
 use crate::http::response::{Envelope, Part, phrase};
 
@@ -77,11 +78,11 @@ fn running() -> Running {
 
 /// The head and the body of the answer to a GET.
 fn answer(reject: &Reject) -> (String, serde_json::Value) {
-    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, now_seconds: 0 };
-    let finished = reject.response::<()>(REQUEST_ID).finish(envelope);
+    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, date: date::format(0) };
+    let finished = reject.response::<()>(REQUEST_ID).finish(envelope, Vec::new());
     assert_eq!(finished.close, reject.closes(), "{reject:?}");
     let [Part::Bytes(body)] = &finished.parts[..] else { panic!("{:?}", finished.parts) };
-    let head = String::from_utf8(finished.head.to_vec()).expect("a head is ASCII");
+    let head = String::from_utf8(finished.head.clone()).expect("a head is ASCII");
     (head, serde_json::from_slice(body).expect("the body is JSON"))
 }
 

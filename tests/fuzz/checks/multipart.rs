@@ -1,6 +1,7 @@
 //! Several ranges of a small file as a whole answer, read by a second reader: the parts are those that were asked for.
 
 use super::Input;
+use crate::http::date;
 use crate::http::multipart::{Boundary, response};
 use crate::http::range::{Extent, Selection, select};
 use crate::http::request::Method;
@@ -24,9 +25,9 @@ pub fn check(input: &[u8]) {
     }
 
     let answer = response(&(), "video/mp4", size, &extents, boundary);
-    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, now_seconds: 0 };
+    let envelope = Envelope { method: Method::Get, minor_version: 1, keep_alive: true, date: date::format(0) };
     let announced = answer.length();
-    let finished = answer.finish(envelope);
+    let finished = answer.finish(envelope, Vec::new());
     let mut body = Vec::new();
     for part in &finished.parts {
         match part {
