@@ -8,8 +8,8 @@ use std::time::Duration;
 
 // ---- the HTTP grammar (spec/HTTP.md, "Messages") ----
 
-/// Bytes of a request head, from the request line to the blank line. Also the size of a connection's read buffer,
-/// which is borrowed from the shard while a request is being read: 16 KiB a *busy* connection, none an idle one.
+/// Bytes of a request head, from the request line to the blank line, and of the read buffer of a connection that sends one as
+/// long as this.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a request target. A path in the library is at most 4 KiB (PATH_MAX); the rest is percent-encoding.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -130,8 +130,11 @@ pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 pub const DESCRIPTORS_MIN: u64 = 32;
 /// Shards of one process. Each costs a thread, a ring and a listener for every address.
 pub const SHARDS_MAX: usize = 64;
-/// Read buffers a shard keeps for the next request: 16 KiB each.
-pub const READ_BUFFERS_KEPT_MAX: usize = 8;
+/// Bytes of a connection's read buffer, which is borrowed from the shard while a request is read and answered: none for an idle
+/// connection. Heads of players with a token have 600 to 1200.
+pub const READ_BUFFER_BYTES: usize = 2048;
+/// Read buffers a shard keeps for the next request.
+pub const READ_BUFFERS_KEPT_MAX: usize = 64;
 /// Buffers a shard keeps for heads of answers, and how many bytes of capacity one may have: a film's 206 has 600.
 pub const HEAD_BUFFERS_KEPT_MAX: usize = 8;
 /// See [`HEAD_BUFFERS_KEPT_MAX`].
@@ -244,6 +247,7 @@ const _: () = {
     assert!(LINGER_TIMEOUT.as_millis() < LINGER_TALK_TIMEOUT.as_millis());
     assert!(RANGES_MAX <= RANGES_ASKED_MAX);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(READ_BUFFER_BYTES < HEAD_BYTES_MAX);
     assert!(TOKEN_BYTES_MAX < TARGET_BYTES_MAX);
     assert!(TURN_BYTES <= WINDOW_BYTES);
     assert!(TURN_BYTES < LONG_TURN_BYTES);

@@ -173,7 +173,10 @@ pub async fn caller(
     now: Timestamp,
 ) -> Result<Caller, Reject> {
     let (token, is_session, is_media) = match carried {
-        Carried::Password(basic) => return by_password(services, basic, asking(), now).await.map(Caller::User),
+        // On the heap: what stands here across a wait, each connection would hold for as long as it lives.
+        Carried::Password(basic) => {
+            return Box::pin(by_password(services, basic, asking(), now)).await.map(Caller::User);
+        }
         Carried::Media(token) | Carried::Any(token) if guest::is_token(&token) => {
             return services.guests.find(&token, now).map(Caller::Guest).ok_or(BAD_LINK);
         }

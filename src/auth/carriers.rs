@@ -72,7 +72,9 @@ pub fn carried<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Optio
         return Ok(request.target.segments().get(1).map(|token| Carried::Media(Cow::Borrowed(*token))));
     }
     if let Some(field) = request.fields.authorization {
-        if let Some(basic) = basic(field) {
+        let (scheme, credential) = scheme(field).ok_or(BAD_TOKEN)?;
+        if scheme.eq_ignore_ascii_case("basic") {
+            let basic = basic(credential);
             // A program has no origin; a page that has one must be ours.
             let is_allowed = changes_nothing || origin.is_none_or(is_ours);
             return if is_allowed {
@@ -81,7 +83,9 @@ pub fn carried<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Optio
                 Err(Reject::ForeignOrigin)
             };
         }
-        return bearer(field).map(|token| Some(Carried::Token(Cow::Borrowed(token)))).ok_or(BAD_TOKEN);
+        // The scheme in any case (RFC 6750 §2.1, RFC 9110 §11.1).
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty();
+        return if is_bearer { Ok(Some(Carried::Token(Cow::Borrowed(credential)))) } else { Err(BAD_TOKEN) };
     }
     match (carriers, request.target.query_value("token")) {
         (Carriers::FieldsOrQuery, Some(token)) => return Ok(Some(Carried::Any(token))),
@@ -96,18 +100,20 @@ pub fn carried<'a>(request: &'a Request<'_>, carriers: Carriers) -> Result<Optio
     }
 }
 
-/// `Basic` SP base64(name ":" password), UTF-8; the first colon divides (RFC 7617 §2). `None` for another scheme.
-fn basic(field: &str) -> Option<Result<Basic, Reject>> {
-    let (scheme, encoded) = field.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = BASE64_STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+/// The two parts of an Authorization field: scheme, spaces, credential (RFC 9110 §11.4).
+fn scheme(field: &str) -> Option<(&str, &str)> {
+    let space = field.bytes().position(|byte| byte == b' ')?;
+    Some((&field[..space], field[space..].trim_ascii()))
+}
+
+/// base64(name ":" password), UTF-8; the first colon divides (RFC 7617 §2).
+fn basic(encoded: &str) -> Result<Basic, Reject> {
+    let decoded = BASE64_STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let parts = decoded.as_ref().and_then(|text| text.split_once(':'));
     let parts =
         parts.filter(|(name, password)| !name.is_empty() && !password.is_empty() && !name.contains(char::is_control));
     let basic = parts.map(|(name, password)| Basic { name: name.to_owned(), password: password.to_owned() });
-    Some(basic.ok_or(BAD_PASSWORD))
+    basic.ok_or(BAD_PASSWORD)
 }
 
 /// Whether a page of this origin came from the host that is asked now (RFC 6454 §6.2). The port of the scheme may be left out.
@@ -120,13 +126,6 @@ fn is_own_origin(origin: &str, host: Option<&str>) -> bool {
     };
     let [authority, host] = [authority, host].map(|text| text.strip_suffix(port).unwrap_or(text));
     authority.eq_ignore_ascii_case(host)
-}
-
-/// `Bearer` SP token; the scheme in any case (RFC 6750 §2.1, RFC 9110 §11.1).
-fn bearer(field: &str) -> Option<&str> {
-    let (scheme, token) = field.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// Our pair among `name=value; name=value` (RFC 6265 §5.4).

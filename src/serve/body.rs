@@ -114,6 +114,16 @@ impl<'a> Incoming<'a> {
         self.left.is_nothing() || (is_short && !self.waits_for_continue)
     }
 
+    /// How many of the bytes that came with the head belong to this body, if nothing of it is left to be read.
+    pub fn consumed(&self) -> Option<usize> {
+        self.left.is_nothing().then_some(self.consumed)
+    }
+
+    /// Whether it has been read, and nothing came behind it.
+    pub fn is_all_there(&self) -> bool {
+        self.left.is_nothing() && self.consumed == self.early.len()
+    }
+
     /// Reads over what is left, so that the connection stands before the next message: `Some` of the bytes that came with
     /// this head and are consumed now, or `None` when the connection must be closed instead.
     pub async fn finish(&mut self, peer: &Peer<'_>) -> Option<usize> {

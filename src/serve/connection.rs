@@ -61,11 +61,14 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
             Err(Silence::Draining) => exchange::refuse(shard, peer, inbox.pending(), &Reject::Draining).await,
             Err(Silence::GivenUp(ended)) => return give_up(shard, peer, &ended),
             // A client may end its side and still be reading what it asked for.
-            Err(Silence::Closed | Silence::Idle) => Next::Close,
+            Err(Silence::Closed) => Next::CloseAsAsked,
+            Err(Silence::Idle) => Next::Close,
         };
         match next {
             Next::KeepAlive { consumed } => inbox.consume(consumed),
-            Next::Close => {
+            // Most have read it by now, and are not waited for.
+            Next::CloseAsAsked if peer.has_everything() => return,
+            Next::Close | Next::CloseAsAsked => {
                 drop(inbox);
                 return Box::pin(linger(shard, peer)).await;
             }

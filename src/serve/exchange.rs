@@ -16,7 +16,7 @@ use crate::http::request::{self, Body, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::limits;
 use crate::metrics::{self, Open};
-use crate::playback::{Playing, Refused};
+use crate::playback::{Key, Playing, Refused, Watcher};
 use crate::route::{self, Resolved, Route, Wanting};
 use crate::serve::body::Incoming;
 use crate::serve::inbox::Inbox;
@@ -38,6 +38,8 @@ pub(super) enum Next {
     },
     /// We said all we had to say: it is closed once the client has read it.
     Close,
+    /// The same, and the client said that it would say no more.
+    CloseAsAsked,
     /// It was cut short: reset, so that the client cannot take it for whole.
     Reset,
 }
@@ -54,8 +56,8 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
-        Ok(Parsed::Partial) => refuse(shard, peer, inbox.pending(), &Reject::HeadTooLarge).await,
-        Err(reject) => refuse(shard, peer, inbox.pending(), &reject).await,
+        Ok(Parsed::Partial) => Box::pin(refuse(shard, peer, inbox.pending(), &Reject::HeadTooLarge)).await,
+        Err(reject) => Box::pin(refuse(shard, peer, inbox.pending(), &reject)).await,
     }
 }
 
@@ -117,17 +119,26 @@ impl Exchange<'_> {
             playing.leave(self.shard.now());
         }
         match sent {
+            Ok(()) if finished.close && !self.request.keep_alive && self.body.is_all_there() => Next::CloseAsAsked,
             Ok(()) if finished.close => Next::Close,
             // The rest of a body nobody wanted, after the answer: who sends it slowly waits for nothing else.
             Ok(()) => {
-                let consumed = tokio::select! {
-                    biased;
-                    consumed = self.body.finish(self.peer) => consumed,
-                    () = self.shard.drain_patience() => None,
+                let consumed = match self.body.consumed() {
+                    Some(consumed) => Some(consumed),
+                    None => Box::pin(self.rest_of_body()).await,
                 };
                 consumed.map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body })
             }
             Err(ended) => self.cut(ended, &finished.parts),
+        }
+    }
+
+    /// Reads over the rest of a body, unless the daemon drains before it has come.
+    async fn rest_of_body(&mut self) -> Option<usize> {
+        tokio::select! {
+            biased;
+            consumed = self.body.finish(self.peer) => consumed,
+            () = self.shard.drain_patience() => None,
         }
     }
 
@@ -149,11 +160,12 @@ impl Exchange<'_> {
         let body = match route.body() {
             Wanting::Nothing => Vec::new(),
             Wanting::MayBe if request.body == Body::None => Vec::new(),
-            Wanting::MayBe | Wanting::Needed => self.json().await?, // 411, 413, 415, 408
+            Wanting::MayBe | Wanting::Needed => Box::pin(self.json()).await?, // 411, 413, 415, 408
         };
         let is_film = matches!(route, Route::StreamPath(_) | Route::StreamId(_) | Route::Shared);
         if !is_film {
-            let answer = route::answer(services, &route, &grant, request, &body, self.asking(), now).await?;
+            // On the heap: what a connection holds across this wait, it would hold for as long as it lives.
+            let answer = Box::pin(route::answer(services, &route, &grant, request, &body, self.asking(), now)).await?;
             let is_preflight = self.is_media && matches!(route, Route::Options(_));
             return Ok(if is_preflight { services.cors.preflight(answer, request.fields.origin) } else { answer });
         }
@@ -208,14 +220,11 @@ impl Exchange<'_> {
         {
             return Err(Reject::LinkUsedUp);
         }
-        let begun = Instant::now();
-        let played = loop {
-            let played = self.peer.viewer.play(key, &watcher, self.shard.now());
-            let may_come = matches!(played, Err(Refused::Busy(_) | Refused::Reached(_)));
-            if !may_come || begun.elapsed() >= limits::PLAYBACK_PATIENCE {
-                break played;
+        let played = match self.peer.viewer.play(key, &watcher, now) {
+            Err(Refused::Busy(_) | Refused::Reached(_)) => {
+                Box::pin(play_later(self.shard, self.peer, key, &watcher)).await
             }
-            tokio::time::sleep(limits::PLAYBACK_RETRY_INTERVAL).await;
+            played => played,
         };
         self.playing = Some(played.map_err(api::streams::refused)?);
         Ok(())
@@ -303,6 +312,24 @@ impl Exchange<'_> {
             }
         }
         Next::Reset
+    }
+}
+
+/// Waits for a playback until there is a slot for it, or it is refused all the same.
+async fn play_later<'a>(
+    shard: &Shard,
+    peer: &'a Peer<'a>,
+    key: Key,
+    watcher: &Watcher,
+) -> Result<Playing<'a>, Refused> {
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(limits::PLAYBACK_RETRY_INTERVAL).await;
+        let played = peer.viewer.play(key, watcher, shard.now());
+        let may_come = matches!(played, Err(Refused::Busy(_) | Refused::Reached(_)));
+        if !may_come || begun.elapsed() >= limits::PLAYBACK_PATIENCE {
+            return played;
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! The one idea: a whole block is asked about at a time, and the answer is believed for [`limits::HOT_BELIEVED_FOR`]. In that
 //! time the kernel may evict a page under us, as it may between any question and what follows from it; a shard then waits for
-//! the disk once. A block that is not whole in memory is not remembered, so whoever sends a part of it asks about this part.
+//! the disk once. Of a block that is not whole in memory only this is remembered: whoever sends a part of it asks about this
+//! part.
 //!
 //! The memory has a fixed size; a block takes its place from whichever had it before.
 
@@ -21,6 +22,7 @@ pub(super) struct Hot(RefCell<Box<[Option<Block>]>>);
 struct Block {
     file: u64,
     number: u64,
+    residency: Residency,
     looked: Instant,
 }
 
@@ -53,14 +55,16 @@ impl Hot {
         let place = (file.number().wrapping_mul(61).wrapping_add(number) % limits::HOT_BLOCKS_MAX as u64) as usize;
         let mut blocks = self.0.borrow_mut();
         let known = blocks[place].filter(|block| (block.file, block.number) == (file.number(), number));
-        if known.is_some_and(|block| now.saturating_duration_since(block.looked) < limits::HOT_BELIEVED_FOR) {
-            return true;
+        if let Some(block) = known
+            && now.saturating_duration_since(block.looked) < limits::HOT_BELIEVED_FOR
+        {
+            return block.residency == Residency::Hot;
         }
         let offset = number.saturating_mul(limits::WINDOW_BYTES);
         let length = limits::WINDOW_BYTES.min(file.size().saturating_sub(offset));
-        let is_hot = length > 0 && file.residency(offset, length) == Residency::Hot;
-        blocks[place] = is_hot.then(|| Block { file: file.number(), number, looked: now });
-        is_hot
+        let residency = if length > 0 { file.residency(offset, length) } else { Residency::Cold };
+        blocks[place] = Some(Block { file: file.number(), number, residency, looked: now });
+        residency == Residency::Hot
     }
 }
 

@@ -1,7 +1,8 @@
 //! The bytes a client has sent and we have not yet consumed.
 //!
 //! An idle connection has no buffer. One is borrowed from the shard when bytes arrive and goes back when all of them
-//! are consumed; what is pipelined behind a request stays in it. No head is longer than the buffer (431).
+//! are consumed; what is pipelined behind a request stays in it. A film that plays holds one, so it is as small as heads are;
+//! a longer head gets a larger one, and none is longer than that (431).
 
 use std::cell::RefCell;
 use std::io;
@@ -57,12 +58,12 @@ pub(super) struct Inbox<'a> {
 impl Buffers {
     fn take(&self) -> Box<[u8]> {
         let rested = self.0.borrow_mut().pop();
-        rested.unwrap_or_else(|| vec![0; limits::HEAD_BYTES_MAX].into_boxed_slice())
+        rested.unwrap_or_else(|| vec![0; limits::READ_BUFFER_BYTES].into_boxed_slice())
     }
 
     fn put(&self, buffer: Box<[u8]>) {
         let mut buffers = self.0.borrow_mut();
-        if buffers.len() < limits::READ_BUFFERS_KEPT_MAX {
+        if buffers.len() < limits::READ_BUFFERS_KEPT_MAX && buffer.len() == limits::READ_BUFFER_BYTES {
             buffers.push(buffer);
         }
     }
@@ -128,6 +129,11 @@ impl<'a> Inbox<'a> {
             buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
+        }
+        if self.end == buffer.len() && buffer.len() < limits::HEAD_BYTES_MAX {
+            let mut larger = vec![0; limits::HEAD_BYTES_MAX].into_boxed_slice();
+            larger[..self.end].copy_from_slice(&buffer[..self.end]);
+            self.buffers.put(std::mem::replace(buffer, larger));
         }
         &mut buffer[self.end..]
     }

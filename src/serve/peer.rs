@@ -78,6 +78,16 @@ impl<'a> Peer<'a> {
         socket::acknowledged(self.socket).map_or(0, |seen| seen.outstanding)
     }
 
+    /// Whether it has acknowledged all that we sent, and nothing of what it said is unread: a close that would not reset the
+    /// connection before it has read our last byte.
+    pub fn has_everything(&self) -> bool {
+        let has_read = || match socket::peek(self.socket, &mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        socket::unacknowledged(self.socket).is_ok_and(|bytes| bytes == 0) && has_read()
+    }
+
     /// How often to look how far it has come.
     fn look_interval(&self) -> Duration {
         let interval = self.patience.interval();

@@ -4,7 +4,6 @@
 //! the task it happens in, is counted, and never the shard.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -167,11 +166,7 @@ async fn accept(shard: Rc<Shard>, door: Door) {
         };
         match accepted {
             Ok(accepted) => {
-                let shard = Rc::clone(&shard);
-                let counters = Arc::clone(&shard.pump.counters);
-                tokio::task::spawn_local(supervise(shard.welcome(accepted), move || {
-                    metrics::add(&counters.panics, 1);
-                }));
+                tokio::task::spawn_local(Rc::clone(&shard).welcome(accepted));
             }
             Err(error) => {
                 // A client that left before it was accepted costs nothing; want of descriptors must not spin.
@@ -187,18 +182,15 @@ async fn accept(shard: Rc<Shard>, door: Door) {
     }
 }
 
-/// Runs a task's future; if it panics, calls `count` and lets the runtime contain the panic.
-pub async fn supervise(task: impl Future<Output = ()>, count: impl FnOnce()) {
-    struct Watch<Count: FnOnce()>(Option<Count>);
-    impl<Count: FnOnce()> Drop for Watch<Count> {
-        fn drop(&mut self) {
-            if let Some(count) = self.0.take().filter(|_| std::thread::panicking()) {
-                count();
-            }
+/// Counts the panic of a task that holds one. The runtime contains the panic.
+struct CountsPanic<Count: FnMut()>(Count);
+
+impl<Count: FnMut()> Drop for CountsPanic<Count> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0();
         }
     }
-    let _watch = Watch(Some(count));
-    task.await;
 }
 
 impl Shard {
@@ -262,6 +254,7 @@ impl Shard {
                 self.0.notify_one();
             }
         }
+        let _counts = CountsPanic(|| metrics::add(&self.pump.counters.panics, 1));
         let _told = Told(&self.connection_ended);
         let _open = Open::new(&self.pump.counters.open_connections);
         metrics::add(&self.pump.counters.connections, 1);
@@ -308,7 +301,10 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
                 let panics = Rc::clone(&panics);
-                tokio::task::spawn_local(supervise(task, move || panics.set(panics.get() + 1)))
+                tokio::task::spawn_local(async move {
+                    let _counts = CountsPanic(|| panics.set(panics.get() + 1));
+                    task.await;
+                })
             };
             let broken = spawn(Box::pin(async { panic!("as this test wants it") }));
             let counted = Rc::clone(&finished);

@@ -83,13 +83,22 @@ pub(super) struct Transfer<'a> {
     offset: u64,
     /// One past the last byte.
     end: u64,
-    /// Up to here it was hot when last looked at.
-    hot_until: u64,
-    /// When that was.
+    /// What is known of the bytes from `offset` on.
+    ahead: Ahead,
+    /// Since when.
     looked: Instant,
-    /// No more looks: a long response that was cold once.
-    is_sticky: bool,
     length: u64,
+}
+
+/// Where the next bytes of a film are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ahead {
+    /// Nobody has looked, or not lately.
+    Unknown,
+    /// In the page cache, up to the byte before this one.
+    Hot { until: u64 },
+    /// On the disk.
+    Cold,
 }
 
 /// Sends `bytes`, which may be a head that a body follows. Whether it had to wait for the peer.
@@ -116,14 +125,15 @@ impl<'a> Transfer<'a> {
         if length <= limits::TURN_BYTES {
             pump.little_asked.set(Some(looked));
         }
-        let mut transfer = Transfer { film, offset, end, hot_until: offset, looked, is_sticky: false, length };
+        let ahead = Ahead::Unknown;
+        let mut transfer = Transfer { film, offset, end, ahead, looked, length };
         transfer.look(looked, pump);
         transfer
     }
 
     /// Sends the head before it, which may wait for the body only if the body follows at once.
     pub async fn begin(&mut self, peer: &Peer<'_>, head: &[u8]) -> Result<(), Ended> {
-        let follow = if self.offset < self.hot_until { Follow::Body } else { Follow::Nothing };
+        let follow = if let Ahead::Hot { .. } = self.ahead { Follow::Body } else { Follow::Nothing };
         if send_bytes(peer, head, follow).await? {
             self.doubt();
         }
@@ -134,18 +144,21 @@ impl<'a> Transfer<'a> {
     pub async fn run(&mut self, peer: &Peer<'_>, turn: &mut Turn, pump: &Pump, is_alone: bool) -> Result<(), Ended> {
         let (mut watch, mut corked) = (None, None);
         while self.offset < self.end {
-            if self.offset >= self.hot_until {
-                self.look(Instant::now(), pump);
-            }
-            if self.offset < self.hot_until {
-                if is_alone && self.end - self.offset > limits::TURN_BYTES {
-                    // Full segments from turn to turn: a tenth of the cost of a long answer.
-                    corked.get_or_insert_with(|| Corked::new(peer.socket));
+            match self.ahead {
+                Ahead::Unknown => self.look(Instant::now(), pump),
+                Ahead::Hot { until } => {
+                    if is_alone && self.end - self.offset > limits::TURN_BYTES {
+                        // Full segments from turn to turn: a tenth of the cost of a long answer.
+                        corked.get_or_insert_with(|| Corked::new(peer.socket));
+                    }
+                    self.send_hot(until, peer, &mut watch, turn, pump).await?;
                 }
-                self.send_hot(peer, &mut watch, turn, pump).await?;
-            } else {
-                corked = None; // What is there must not wait for the disk.
-                self.send_cold(peer, watch.get_or_insert_with(|| peer.watch()), turn, pump).await?;
+                Ahead::Cold => {
+                    corked = None; // What is there must not wait for the disk.
+                    let watch = watch.get_or_insert_with(|| peer.watch());
+                    // On the heap: it is small beside a window, and each connection would hold it for as long as it lives.
+                    Box::pin(self.send_cold(peer, watch, turn, pump)).await?;
+                }
             }
         }
         Ok(())
@@ -153,18 +166,19 @@ impl<'a> Transfer<'a> {
 
     /// Looks how much can be sent without waiting for a disk.
     fn look(&mut self, now: Instant, pump: &Pump) {
-        (self.looked, self.hot_until) = (now, self.offset);
-        if !self.is_sticky && self.offset < self.end {
-            let left = self.end - self.offset;
-            let length = if left <= limits::TURN_BYTES { left } else { pump.turn_bytes(now).min(left) };
-            self.hot_until += pump.hot.length_from(&self.film.file, self.offset, length, now);
-        }
+        let left = self.end - self.offset;
+        let length = if left <= limits::TURN_BYTES { left } else { pump.turn_bytes(now).min(left) };
+        self.looked = now;
+        self.ahead = match pump.hot.length_from(&self.film.file, self.offset, length, now) {
+            0 => Ahead::Cold,
+            length => Ahead::Hot { until: self.offset + length },
+        };
     }
 
     /// The peer was waited for: if that was long enough for pages to have been evicted, they are looked at again.
     fn doubt(&mut self) {
         if self.looked.elapsed() > limits::PIPE_PATIENCE {
-            self.hot_until = self.offset;
+            self.ahead = Ahead::Unknown;
         }
     }
 
@@ -173,18 +187,18 @@ impl<'a> Transfer<'a> {
         limits::WINDOW_BYTES.min(self.end - self.offset)
     }
 
-    /// Sends from the page cache as far as the turn goes, or the client takes it, or what is known to be hot.
+    /// Sends from the page cache until there is nothing more that is known to be hot.
     async fn send_hot<'p>(
         &mut self,
+        until: u64,
         peer: &'p Peer<'_>,
         watch: &mut Option<Watch<'p>>,
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
         metrics::add(&pump.counters.hot_windows, 1);
-        while self.offset < self.hot_until {
-            let length = self.hot_until - self.offset;
-            let send = || sendfile::send_file(peer.socket, &self.film.file, self.offset, length);
+        while self.offset < until && self.ahead != Ahead::Unknown {
+            let send = || sendfile::send_file(peer.socket, &self.film.file, self.offset, until - self.offset);
             match peer.socket.try_io(Interest::WRITABLE, send) {
                 Ok(0) => return Err(Ended::Truncated),
                 Ok(count) => self.advance(count, peer, turn, pump).await?,
@@ -195,6 +209,7 @@ impl<'a> Transfer<'a> {
                 Err(error) => return Err(lost(error)),
             }
         }
+        self.ahead = Ahead::Unknown;
         Ok(())
     }
 
@@ -206,7 +221,10 @@ impl<'a> Transfer<'a> {
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
-        self.is_sticky = self.length > limits::STICKY_COLD_BYTES_MIN;
+        // A long response that was cold once is not looked at any more.
+        if self.length <= limits::STICKY_COLD_BYTES_MIN {
+            self.ahead = Ahead::Unknown;
+        }
         // A client that does not read must not make us read its film from the disk.
         watch.writable().await?;
         let (loan, filled) = self.fill(pump).await?;
@@ -229,7 +247,7 @@ impl<'a> Transfer<'a> {
                     } else {
                         // The pipe is wanted elsewhere. What was in it is hot by now, and we know what was sent.
                         drop(loan);
-                        self.is_sticky = false;
+                        self.ahead = Ahead::Unknown;
                         return watch.writable().await;
                     }
                 }

@@ -109,9 +109,14 @@ impl Table {
 
     /// The session of this id: from its slot, or woken from its row.
     async fn live(&self, id: Uuid, now: Timestamp) -> Result<Arc<Live>, Reject> {
-        if let Some(live) = self.slab.find(id, now) {
-            return Ok(live);
+        match self.slab.find(id, now) {
+            Some(live) => Ok(live),
+            // On the heap: it is rare, and what may be waited for here each connection would hold for as long as it lives.
+            None => Box::pin(self.woken(id, now)).await,
         }
+    }
+
+    async fn woken(&self, id: Uuid, now: Timestamp) -> Result<Arc<Live>, Reject> {
         loop {
             let ended = self.slab.ended();
             let row = self.store.session(id).await.map_err(Fault::into_reject)?;

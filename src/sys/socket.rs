@@ -178,7 +178,7 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
         let error = io::Error::last_os_error();
         // A Unix socket: its peer is this machine, so it is there for as long as it has not closed.
         let is_of_the_machine = error.raw_os_error() == Some(libc::EOPNOTSUPP);
-        return if is_of_the_machine { unsent(socket).map(Acknowledged::by_the_machine) } else { Err(error) };
+        return if is_of_the_machine { unacknowledged(socket).map(Acknowledged::by_the_machine) } else { Err(error) };
     }
     // SAFETY: all fields are plain integers, zeroed before the call; an older kernel leaves the newer ones zero.
     let info = unsafe { info.assume_init() };
@@ -189,12 +189,15 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
         bytes: info.tcpi_bytes_acked,
         last_heard: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
         unanswered: info.tcpi_probes.max(info.tcpi_retransmits),
-        outstanding: unsent(socket)?,
+        outstanding: unacknowledged(socket)?,
     })
 }
 
 /// Bytes that we sent, or queued, and that the peer has not acknowledged, or read, yet.
-fn unsent(socket: &impl AsFd) -> io::Result<u64> {
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
     let mut outstanding: libc::c_int = 0;
     // SAFETY: TIOCOUTQ, which is SIOCOUTQ, writes one int (tcp(7), unix(7)), and `outstanding` is one.
     if unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut outstanding) } != 0 {
