@@ -8,6 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::limits;
@@ -168,6 +169,16 @@ impl Watch<'_> {
             biased;
             told = self.peer.viewer.told() => told.into(),
             () = gives_way => Ended::GaveWay,
+        }
+    }
+
+    /// Waits until the connection has broken or must end, while it is not the peer that is waited for. A peer that has only
+    /// ended its side may still read.
+    pub async fn over(&self) -> Ended {
+        tokio::select! {
+            biased;
+            ended = self.told() => ended,
+            _ = self.peer.socket.ready(Interest::ERROR) => Ended::Gone,
         }
     }
 

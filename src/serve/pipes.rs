@@ -2,15 +2,16 @@
 //!
 //! Both are waited for in order (tokio's semaphores are fair), the permit first: whoever waits for a hung disk's permit
 //! must not hold a pipe. The permit is given back when the pipe is full, so a slow client holds none; it holds its pipe
-//! for at most [`limits::PIPE_PATIENCE`].
+//! for at most [`limits::PIPE_PATIENCE`], and when somebody waits for one not longer than
+//! [`limits::PIPE_PATIENCE_WANTED`]: behind a thousand clients that do not read, the next waits well under a second.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::Instant;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::limits;
 use crate::sys::file;
@@ -20,17 +21,22 @@ use crate::sys::sendfile::Pipe;
 #[derive(Debug)]
 pub(super) struct Pipes {
     at_rest: RefCell<Vec<Arc<Pipe>>>,
-    allowed: Semaphore,
-    fills: Semaphore,
-    fills_by_root: Box<[Semaphore]>,
+    allowed: Arc<Semaphore>,
+    fills: Arc<Semaphore>,
+    fills_by_root: Box<[Arc<Semaphore>]>,
     open: Arc<AtomicUsize>,
+    /// How many wait for a pipe.
+    waiting: Cell<usize>,
+    /// Told whenever there is one more of them.
+    wanted: Notify,
 }
 
-/// The right to let the engine wait for a disk.
+/// The right to let the engine wait for a disk. The engine keeps it until the disk has answered, also when nobody asks any
+/// more: those that wait for a hung disk are counted for as long as they do.
 #[derive(Debug)]
-pub(super) struct FillPermit<'a> {
-    _of_shard: SemaphorePermit<'a>,
-    _of_root: Option<SemaphorePermit<'a>>,
+pub(super) struct FillPermit {
+    _of_shard: OwnedSemaphorePermit,
+    _of_root: Option<OwnedSemaphorePermit>,
 }
 
 /// A pipe on loan. Dropped, it is closed, and the room for it goes to the next; [`Loan::give_back`] keeps it.
@@ -38,23 +44,31 @@ pub(super) struct FillPermit<'a> {
 pub(super) struct Loan<'a> {
     pub pipe: Arc<Pipe>,
     pipes: &'a Pipes,
-    _allowed: SemaphorePermit<'a>,
+    allowed: Allowed,
 }
+
+/// The room for one pipe, for whoever holds the pipe.
+pub(super) type Allowed = Arc<OwnedSemaphorePermit>;
 
 impl Pipes {
     /// The pool of one of `shards` shards, for a library of `roots` roots; `open` counts the pipes of the process.
     pub fn new(shards: usize, roots: usize, open: Arc<AtomicUsize>) -> Pipes {
+        let pipes = (limits::PIPES_MAX / shards.max(1)).max(2);
+        // A fill holds a pipe: a hung root must leave half of these, too.
+        let fills_per_root = limits::FILLS_PER_ROOT_MAX.min(pipes / 2);
         Pipes {
             at_rest: RefCell::default(),
-            allowed: Semaphore::new((limits::PIPES_MAX / shards.max(1)).max(1)),
-            fills: Semaphore::new(limits::FILLS_PER_SHARD_MAX),
-            fills_by_root: (0..roots).map(|_| Semaphore::new(limits::FILLS_PER_ROOT_MAX)).collect(),
+            allowed: Arc::new(Semaphore::new(pipes)),
+            fills: Arc::new(Semaphore::new(limits::FILLS_PER_SHARD_MAX)),
+            fills_by_root: (0..roots).map(|_| Arc::new(Semaphore::new(fills_per_root))).collect(),
             open,
+            waiting: Cell::new(0),
+            wanted: Notify::new(),
         }
     }
 
     /// Waits for the right to fill from the disk of this root.
-    pub async fn permit(&self, root: usize) -> io::Result<FillPermit<'_>> {
+    pub async fn permit(&self, root: usize) -> io::Result<FillPermit> {
         let of_root = match self.fills_by_root.get(root) {
             Some(fills) => Some(acquire(fills).await?),
             None => None,
@@ -67,13 +81,19 @@ impl Pipes {
     /// # Errors
     /// EMFILE when nobody does within half a minute.
     pub async fn borrow(&self) -> io::Result<Loan<'_>> {
-        let allowed = acquire(&self.allowed).await?;
+        let allowed = match Arc::clone(&self.allowed).try_acquire_owned() {
+            Ok(allowed) => allowed,
+            Err(_) => {
+                let _waiting = Waiting::new(self);
+                acquire(&self.allowed).await?
+            }
+        };
         let rested = self.at_rest.borrow_mut().pop();
         let pipe = match rested {
             Some(pipe) => pipe,
             None => self.make().await?,
         };
-        Ok(Loan { pipe, pipes: self, _allowed: allowed })
+        Ok(Loan { pipe, pipes: self, allowed: Arc::new(allowed) })
     }
 
     async fn make(&self) -> io::Result<Arc<Pipe>> {
@@ -81,6 +101,7 @@ impl Pipes {
         loop {
             match Pipe::new(limits::PIPE_BYTES, &self.open) {
                 Err(error) if file::is_exhaustion(&error) && Instant::now() < deadline => {
+                    let _waiting = Waiting::new(self);
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
                 made => return made.map(Arc::new),
@@ -89,15 +110,49 @@ impl Pipes {
     }
 }
 
+/// One who waits for a pipe, until dropped.
+struct Waiting<'a>(&'a Pipes);
+
+impl<'a> Waiting<'a> {
+    fn new(pipes: &'a Pipes) -> Waiting<'a> {
+        pipes.waiting.set(pipes.waiting.get() + 1);
+        pipes.wanted.notify_one();
+        Waiting(pipes)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
+}
+
 impl Loan<'_> {
+    /// Waits until this pipe, which is full since `since`, is to be given up.
+    pub async fn is_given_up(&self, since: Instant) {
+        tokio::time::sleep_until(since + limits::PIPE_PATIENCE_WANTED).await;
+        let wanted = async {
+            while self.pipes.waiting.get() == 0 {
+                self.pipes.wanted.notified().await;
+            }
+        };
+        // Either is reason enough.
+        let _ = tokio::time::timeout_at(since + limits::PIPE_PATIENCE, wanted).await;
+    }
+
+    /// What the engine keeps for as long as it fills the pipe.
+    pub fn allowed(&self) -> Allowed {
+        Arc::clone(&self.allowed)
+    }
+
     /// Gives back a pipe that has been drained. Only an empty one: what is left in it would be another film's.
     pub fn give_back(self) {
         self.pipes.at_rest.borrow_mut().push(Arc::clone(&self.pipe));
     }
 }
 
-async fn acquire(semaphore: &Semaphore) -> io::Result<SemaphorePermit<'_>> {
-    semaphore.acquire().await.map_err(|_| io::Error::other("the pool is closed"))
+async fn acquire(semaphore: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_owned().await.map_err(|_| io::Error::other("the pool is closed"))
 }
 
 #[cfg(test)]
@@ -123,6 +178,46 @@ mod tests {
         assert!(ready(pipes.permit(1)).is_some(), "root 1 goes on");
         drop(hung);
         assert!(ready(pipes.permit(0)).is_some());
+    }
+
+    #[test]
+    fn one_hung_root_leaves_pipes_to_the_others_however_many_shards_share_them() {
+        for shards in 1..=limits::SHARDS_MAX {
+            let pipes = Pipes::new(shards, 2, Arc::default());
+            let mut hung = Vec::new();
+            while let Some(permit) = ready(pipes.permit(0)) {
+                hung.push((permit, ready(pipes.borrow()).unwrap()));
+            }
+            assert!(!hung.is_empty(), "{shards} shards: nobody is served");
+            assert!(ready(pipes.permit(1)).is_some(), "{shards} shards: root 1 has a permit");
+            assert!(ready(pipes.borrow()).is_some(), "{shards} shards: root 1 has a pipe");
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_is_given_up_soon_only_when_somebody_waits_for_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let pipes = Pipes::new(limits::PIPES_MAX, 1, Arc::default());
+            let (loan, _other) = (pipes.borrow().await.unwrap(), pipes.borrow().await.unwrap());
+            let moment = limits::PIPE_PATIENCE_WANTED * 3;
+            let since = Instant::now();
+            let given_up = tokio::time::timeout(moment, loan.is_given_up(since)).await;
+            assert!(given_up.is_err(), "nobody wants it");
+            let wants_it = async {
+                tokio::time::sleep(moment).await;
+                pipes.borrow().await
+            };
+            let since = Instant::now();
+            tokio::select! {
+                () = loan.is_given_up(since) => {}
+                _ = wants_it => panic!("two are this shard's share"),
+            }
+            assert!(since.elapsed() < limits::PIPE_PATIENCE, "it was wanted, and kept for {:?}", since.elapsed());
+            let given_up = tokio::time::timeout(moment, loan.is_given_up(Instant::now())).await;
+            assert!(given_up.is_err(), "who wanted it has gone");
+            loan.is_given_up(since - limits::PIPE_PATIENCE).await;
+        });
     }
 
     #[test]

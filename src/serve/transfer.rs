@@ -227,11 +227,16 @@ impl<'a> Transfer<'a> {
         }
         // A client that does not read must not make us read its film from the disk.
         watch.writable().await?;
-        let (loan, filled) = self.fill(pump).await?;
+        let (loan, filled) = tokio::select! {
+            biased;
+            filled = self.fill(pump) => filled?,
+            // A disk may hang for hours; who has gone does not wait for it.
+            ended = watch.over() => return Err(ended),
+        };
         metrics::add(&pump.counters.cold_windows, 1);
         let mut left = filled;
         // For the whole window, not for each wait: a trickling client would keep the pipe for ever.
-        let give_up = tokio::time::Instant::now() + limits::PIPE_PATIENCE;
+        let full_since = tokio::time::Instant::now();
         while left > 0 {
             let is_last = self.offset + left as u64 >= self.end;
             let follow = if is_last { Follow::Nothing } else { Follow::Body };
@@ -242,9 +247,12 @@ impl<'a> Transfer<'a> {
                     self.advance(count, peer, turn, pump).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Ok(ready) = tokio::time::timeout_at(give_up, watch.writable()).await {
-                        ready?;
-                    } else {
+                    let is_given_up = tokio::select! {
+                        biased;
+                        ready = watch.writable() => ready.map(|()| false)?,
+                        () = loan.is_given_up(full_since) => true,
+                    };
+                    if is_given_up {
                         // The pipe is wanted elsewhere. What was in it is hot by now, and we know what was sent.
                         drop(loan);
                         self.ahead = Ahead::Unknown;
@@ -265,9 +273,8 @@ impl<'a> Transfer<'a> {
         let loan = pump.pipes.borrow().await.map_err(Ended::Disk)?;
         let length = usize::try_from(self.window()).unwrap_or(usize::MAX).min(loan.pipe.capacity());
         let file = Arc::clone(&self.film.file);
-        let filled = pump.engine.fill(file, Arc::clone(&loan.pipe), self.offset, length).await;
-        drop(permit);
-        match filled {
+        let held = (permit, loan.allowed());
+        match pump.engine.fill(file, Arc::clone(&loan.pipe), self.offset, length, held).await {
             Ok(0) => Err(Ended::Truncated),
             Ok(count) => Ok((loan, count)),
             Err(error) => Err(Ended::Disk(error)),

@@ -93,14 +93,22 @@ impl Engine {
         tokio::time::timeout(limits::OPEN_TIMEOUT, opening).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Fills `pipe` with at most `length` bytes of `file` at `offset`. Returns how many; 0 at the end of the file.
+    /// Fills `pipe` with at most `length` bytes of `file` at `offset`. Returns how many; 0 at the end of the file. `permit`
+    /// is kept until the disk has answered, whether or not anybody still asks.
     ///
     /// # Errors
     /// What splice(2) says.
-    pub async fn fill(self, file: Arc<MediaFile>, pipe: Arc<Pipe>, offset: u64, length: usize) -> io::Result<usize> {
+    pub async fn fill(
+        self,
+        file: Arc<MediaFile>,
+        pipe: Arc<Pipe>,
+        offset: u64,
+        length: usize,
+        permit: impl Send + Unpin + 'static,
+    ) -> io::Result<usize> {
         match self {
-            Engine::Ring => ring::fill(file, pipe, offset, length).await,
-            Engine::Threads => waiting((), move || pipe.fill_waiting(&file, offset, length)).await,
+            Engine::Ring => ring::fill(file, pipe, offset, length, permit).await,
+            Engine::Threads => waiting(permit, move || pipe.fill_waiting(&file, offset, length)).await,
         }
     }
 }

@@ -64,17 +64,24 @@ pub async fn turn() {
 }
 
 /// Fills `pipe` with at most `length` bytes of `file` at `offset`; a kernel worker waits for the disk.
-/// Returns how many went in; 0 at the end of the file.
+/// Returns how many went in; 0 at the end of the file. `permit` is held until the kernel is done, also when the caller has
+/// gone.
 ///
 /// # Errors
 /// What splice(2) says.
-pub async fn fill(file: Arc<MediaFile>, pipe: Arc<Pipe>, offset: u64, length: usize) -> io::Result<usize> {
+pub async fn fill(
+    file: Arc<MediaFile>,
+    pipe: Arc<Pipe>,
+    offset: u64,
+    length: usize,
+    permit: impl Unpin + 'static,
+) -> io::Result<usize> {
     let position = i64::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let from = types::Fd(file.cold().as_raw_fd());
     let to = types::Fd(pipe.write_end().as_raw_fd());
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     let entry = opcode::Splice::new(from, position, to, -1, length).flags(libc::SPLICE_F_MOVE).build();
-    let count = UnsubmittedOneshot::new((file, pipe), Completion::new(), entry).submit().await?;
+    let count = UnsubmittedOneshot::new((file, pipe, permit), Completion::new(), entry).submit().await?;
     Ok(count as usize)
 }
 

@@ -44,7 +44,7 @@ fn a_fill_carries_the_bytes_of_the_file() {
                 let pipe = Arc::new(Pipe::new(1 << 20, &Arc::default()).unwrap());
                 for offset in [0, 1, 4096, FILM_BYTES - 1] {
                     let length = 100_000.min(FILM_BYTES - offset);
-                    let fill = engine.fill(Arc::clone(&file), Arc::clone(&pipe), offset as u64, length);
+                    let fill = engine.fill(Arc::clone(&file), Arc::clone(&pipe), offset as u64, length, ());
                     assert_eq!(fill.await.unwrap(), length);
                     let (ours, mut theirs) = UnixStream::pair().unwrap();
                     let mut received = vec![0; length];
@@ -55,7 +55,7 @@ fn a_fill_carries_the_bytes_of_the_file() {
                     }
                     assert_eq!(reader.join().unwrap().unwrap(), &bytes[offset..offset + length], "{engine:?} {offset}");
                 }
-                let past = engine.fill(file, pipe, FILM_BYTES as u64, 10).await.unwrap();
+                let past = engine.fill(file, pipe, FILM_BYTES as u64, 10, ()).await.unwrap();
                 assert_eq!(past, 0, "{engine:?}: the end of the file is the end");
             })
             .unwrap();
@@ -77,7 +77,7 @@ fn a_dropped_fill_or_open_leaks_nothing() {
                 let before = open_descriptors();
                 for _ in 0..100 {
                     let pipe = Arc::new(Pipe::new(1 << 20, &pipes).unwrap());
-                    let fill = engine.fill(Arc::clone(&file), pipe, 0, FILM_BYTES);
+                    let fill = engine.fill(Arc::clone(&file), pipe, 0, FILM_BYTES, ());
                     let name = CString::new("film.mp4").unwrap();
                     tokio::select! {
                         biased;
@@ -111,7 +111,7 @@ fn turns_starve_nobody() {
                     }
                 });
                 let pipe = Arc::new(Pipe::new(1 << 20, &Arc::default()).unwrap());
-                let fill = engine.fill(file, pipe, 0, 1000);
+                let fill = engine.fill(file, pipe, 0, 1000, ());
                 let filled = tokio::time::timeout(Duration::from_secs(5), fill).await;
                 assert_eq!(filled.expect("a fill beside a busy stream").unwrap(), 1000, "{engine:?}");
                 busy.abort();
