@@ -86,6 +86,9 @@ pub const FILLS_PER_ROOT_MAX: usize = FILLS_PER_SHARD_MAX / 2;
 /// Files of one library root that may be opened at once when their folder is not in memory, in the whole process. The
 /// ring has eight workers for opens on two cores (io-wq's bounded ones), so one hung root leaves half to the others.
 pub const OPENS_PER_ROOT_MAX: usize = 4;
+/// Files of one distant library root that may wait to be closed; while there are as many none is opened there. Two descriptors
+/// each, which a root that never answers keeps.
+pub const CLOSES_PER_ROOT_MAX: usize = 64;
 /// Films that a shard keeps open after they were asked for: up to two descriptors each.
 pub const FILMS_KEPT_MAX: usize = 32;
 /// For how long, without being asked for again.

@@ -72,7 +72,7 @@ impl Engine {
     /// disk. `None` when it is something else than a regular file.
     ///
     /// # Errors
-    /// As [`Root::open_waiting`]; `TimedOut` when the disk does not answer.
+    /// As [`Root::open_waiting`]; `TimedOut` when the disk does not answer, or is far behind with closing.
     pub async fn open(self, root: &Arc<Root>, path: CString) -> io::Result<Option<MediaFile>> {
         let may_be_local = match root.open_cached(&path)? {
             Cached::Open(descriptor) => return MediaFile::admit(descriptor),
@@ -87,8 +87,12 @@ impl Engine {
                     opened => return opened.and_then(MediaFile::admit),
                 }
             }
+            if root.closer().is_behind() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let (permit, root) = (root.permit().await?, Arc::clone(root));
-            waiting(permit, move || root.open_waiting(&path).and_then(MediaFile::admit_distant)).await
+            let open = move || MediaFile::admit_distant(root.open_waiting(&path)?, &root);
+            waiting(permit, open).await
         };
         tokio::time::timeout(limits::OPEN_TIMEOUT, opening).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits;
 use crate::sys::Fault;
+use crate::sys::closer::Closer;
 
 /// How a file of the library is opened. O_NONBLOCK so that a FIFO put in a film's place cannot hold us (open(2)).
 const MEDIA_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
@@ -34,6 +35,7 @@ pub struct Root {
     directory: OwnedFd,
     opens: Arc<Semaphore>,
     is_local: bool,
+    closer: Arc<Closer>,
 }
 
 impl Root {
@@ -46,7 +48,12 @@ impl Root {
         let directory = nix::fcntl::open(path, flags, Mode::empty())
             .map_err(|errno| Fault::new(format!("open the library root {}", path.display()), errno))?;
         let is_local = nix::sys::statfs::fstatfs(&directory).is_ok_and(|found| is_local(found.filesystem_type()));
-        Ok(Root { directory, opens: Arc::new(Semaphore::new(limits::OPENS_PER_ROOT_MAX)), is_local })
+        Ok(Root {
+            directory,
+            opens: Arc::new(Semaphore::new(limits::OPENS_PER_ROOT_MAX)),
+            is_local,
+            closer: Arc::default(),
+        })
     }
 
     /// Opens `path` below this root if the kernel can do so from its caches alone. Never waits for a disk.
@@ -92,6 +99,11 @@ impl Root {
     /// Waits for the right to let somebody wait for this root's disk. Kept by whoever waits, until the kernel is done.
     pub(super) async fn permit(&self) -> io::Result<OwnedSemaphorePermit> {
         Arc::clone(&self.opens).acquire_owned().await.map_err(io::Error::other)
+    }
+
+    /// Who closes its files, if it is distant.
+    pub(super) fn closer(&self) -> &Arc<Closer> {
+        &self.closer
     }
 
     /// The flags and the resolution rules of [`Root::open_waiting`], for the ring to use, which stays on the file system
@@ -205,7 +217,8 @@ pub struct MediaFile {
     modified_ns: i128,
     identity: Identity,
     number: u64,
-    is_distant: bool,
+    /// Who closes it, if it is distant.
+    closer: Option<Arc<Closer>>,
 }
 
 /// How many were admitted: the number of the next.
@@ -257,19 +270,19 @@ impl MediaFile {
             modified_ns: i128::from(status.st_mtime) * 1_000_000_000 + i128::from(status.st_mtime_nsec),
             identity: Identity::of(&status),
             number: ADMITTED.fetch_add(1, Ordering::Relaxed),
-            is_distant: false,
+            closer: None,
         }))
     }
 
-    /// The same for a file of a distant file system: all that asks for it is done now, and closing it will be done by a
-    /// thread. Not for a shard.
+    /// The same for a file of a distant file system: all that asks for it is done now, and closing it will be done by
+    /// the thread of its root. Not for a shard.
     ///
     /// # Errors
     /// What fstat(2) says.
-    pub fn admit_distant(descriptor: OwnedFd) -> io::Result<Option<MediaFile>> {
+    pub fn admit_distant(descriptor: OwnedFd, root: &Root) -> io::Result<Option<MediaFile>> {
         let mut admitted = MediaFile::admit(descriptor)?;
         if let Some(file) = &mut admitted {
-            file.is_distant = true;
+            file.closer = Some(Arc::clone(root.closer()));
             file.cold();
         }
         Ok(admitted)
@@ -277,7 +290,7 @@ impl MediaFile {
 
     /// Whether asking anything about it may wait for another machine.
     pub fn is_distant(&self) -> bool {
-        self.is_distant
+        self.closer.is_some()
     }
 
     /// A number that no other open file of this process has, or had.
@@ -398,10 +411,9 @@ impl MediaFile {
 impl Drop for MediaFile {
     fn drop(&mut self) {
         // SAFETY: taken here only, and a value is dropped once; nothing reads the field afterwards.
-        let descriptors = unsafe { ManuallyDrop::take(&mut self.descriptors) };
-        // close(2) of a distant file waits for whoever it is distant at (FUSE_FLUSH).
-        if let (true, Ok(runtime)) = (self.is_distant, tokio::runtime::Handle::try_current()) {
-            runtime.spawn_blocking(move || drop(descriptors));
+        let Descriptors { hot, cold } = unsafe { ManuallyDrop::take(&mut self.descriptors) };
+        if let Some(closer) = &self.closer {
+            closer.close(std::iter::once(hot).chain(cold.into_inner()));
         }
     }
 }
