@@ -2,7 +2,7 @@
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
-//! cold (the data path), fallback, faults, timeouts, admission, descriptors, lifecycle, kills, command_line, regressions,
+//! cold, steady (the data path), fallback, faults, timeouts, admission, descriptors, lifecycle, kills, command_line, regressions,
 //! distant; harness tests the tools.
 
 #![allow(
@@ -40,6 +40,7 @@ mod roles;
 mod routes;
 mod shapes;
 mod sockets;
+mod steady;
 mod tables;
 mod timeouts;
 mod tokens;

@@ -4,6 +4,7 @@
 //! ends and removes it, so tests run side by side and leave nothing behind. Every wait has a deadline.
 
 pub mod client;
+pub mod counted;
 pub mod daemon;
 pub mod dice;
 pub mod films;

@@ -15,6 +15,9 @@ const WATCHED: &str = "trace=read,pread64,readv,preadv,preadv2,write,writev,pwri
 /// Where a trace is written.
 pub struct Trace {
     folder: PathBuf,
+    watched: &'static str,
+    /// Characters of a string that are shown.
+    shown: &'static str,
 }
 
 /// One system call.
@@ -83,7 +86,12 @@ impl Trace {
     /// A trace into a new folder.
     pub fn into(folder: PathBuf) -> Trace {
         fs::create_dir(&folder).unwrap();
-        Trace { folder }
+        Trace { folder, watched: WATCHED, shown: "0" }
+    }
+
+    /// The same of every call, with the beginning of what it carries.
+    pub fn of_everything(folder: PathBuf) -> Trace {
+        Trace { watched: "trace=all", shown: "32", ..Trace::into(folder) }
     }
 
     /// The words before a command that trace it.
@@ -92,7 +100,7 @@ impl Trace {
         drop(program("strace"));
         let prefix = self.folder.join("thread");
         let words = ["strace", "-D", "-q", "-ff", "--seccomp-bpf", "-T", "-yy"];
-        let rest = ["-s", "0", "-e", WATCHED, "-e", "signal=none", "-o"];
+        let rest = ["-s", self.shown, "-e", self.watched, "-e", "signal=none", "-o"];
         let mut all: Vec<String> = words.into_iter().chain(rest).map(str::to_owned).collect();
         all.push(prefix.to_str().unwrap().to_owned());
         all
