@@ -9,6 +9,8 @@ pub struct Plan {
     /// Seconds that are measured, after `warm` seconds that are not.
     pub seconds: f64,
     pub warm: f64,
+    /// Whether this process never sleeps, having a processor of its own: to wake it would cost the server what no network does.
+    pub spins: bool,
     /// The processes of the server, all of their threads included.
     pub processes: Vec<i32>,
     pub groups: Vec<Group>,
@@ -56,8 +58,10 @@ pub struct SeenOfGroup {
     pub requests: u64,
     /// Bytes of bodies.
     pub bytes: u64,
-    /// Connections that broke, and answers that were not 206.
+    /// Connections that broke, and answers that were not 206, since the first request.
     pub errors: u64,
+    /// Connections with a rate that got less than half of it.
+    pub starved: u64,
     /// From the request to the end of its answer, and to its first byte.
     pub latency_us: Quantiles,
     pub first_byte_us: Quantiles,

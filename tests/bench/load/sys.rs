@@ -36,9 +36,6 @@ pub fn connect(port: u16) -> io::Result<OwnedFd> {
     unsafe {
         let fd = checked(libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0))?;
         let fd = OwnedFd::from_raw_fd(fd);
-        let one: libc::c_int = 1;
-        let size = size_of::<libc::c_int>() as libc::socklen_t;
-        checked(libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const one).cast(), size))?;
         let size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
         match checked(libc::connect(fd.as_raw_fd(), (&raw const name).cast(), size)) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
@@ -66,6 +63,14 @@ pub fn discard(fd: &OwnedFd, most: usize) -> io::Result<Option<usize>> {
     // SAFETY: with MSG_TRUNC TCP writes nothing, so there need be no buffer.
     let count = unsafe { libc::recv(fd.as_raw_fd(), std::ptr::null_mut(), most, libc::MSG_TRUNC) };
     now_or_later(count)
+}
+
+/// Where `wanted` begins in `bytes`.
+pub fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    // SAFETY: both pointers and lengths are those of slices.
+    let place =
+        unsafe { libc::memmem(bytes.as_ptr().cast(), bytes.len(), wanted.as_ptr().cast(), wanted.len()) }.cast::<u8>();
+    (!place.is_null()).then(|| place.addr() - bytes.as_ptr().addr())
 }
 
 fn now_or_later(count: isize) -> io::Result<Option<usize>> {
