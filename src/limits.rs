@@ -106,7 +106,8 @@ pub const PIPE_PATIENCE: Duration = Duration::from_secs(1);
 /// The same where somebody waits for a pipe. A client that reads takes a window within this, at 50 MB/s; one that does not
 /// has its window in memory by then and needs no pipe. A thousand that do not read pass through 32 pipes in 0.7 s.
 pub const PIPE_PATIENCE_WANTED: Duration = Duration::from_millis(20);
-/// Unsent bytes a socket queues in the kernel (page references). Below 1 MiB loopback loses 15 % of its speed.
+/// Unsent bytes a socket queues in the kernel (page references), unless `net.notsent_lowat` says otherwise. Below 1 MiB loopback
+/// loses 15 % of its speed.
 pub const NOT_SENT_BYTES: u32 = 1024 * 1024;
 /// Entries of a shard's submission queue; the completion queue has twice as many. 64 + 32 KiB a shard.
 pub const RING_ENTRIES: u32 = 1024;
@@ -198,6 +199,29 @@ pub const PLAYING_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 /// Over how long the rate of a stream is smoothed.
 pub const PLAYBACK_RATE_SMOOTHING: Duration = Duration::from_secs(5);
 
+// ---- how fast ----
+
+/// Bytes a second of a connection that is held to a pace, at least: a packet every sixth of a second, so that it lives. Where a
+/// cap is divided among so many that this is more than their part, the cap is exceeded, by no more than this for each of
+/// them; what a playback was handed is reckoned at its true share all the same, and its next answer waits for that.
+pub const PACE_BYTES_MIN: u64 = 8 * 1024;
+/// Looks of the keeper at which nothing had come through before a connection holds no share that others could use.
+pub const PACE_STILL_LOOKS: u8 = 3;
+/// Looks of which the best says what a stream takes: a player that fetches in bursts takes nothing at some.
+pub const PACE_DRAW_LOOKS: usize = 4;
+/// What a playback may be handed ahead of its pace before its next answer has to wait: what a socket has queued, and the ten
+/// packets with which each connection begins before TCP paces it (tcp_output.c, `tcp_update_skb_after_send`).
+pub const PACE_AHEAD: Duration = KEEPER_INTERVAL;
+/// How long an answer waits at most for what was handed before.
+pub const PACE_DEBT_MAX: Duration = Duration::from_secs(30);
+/// Of a second of its pace, which part a paced socket queues unsent (one in so many): a seek throws it away and waits for it,
+/// and a player that reads slower than its share is seen.
+pub const PACED_NOT_SENT_PART: u64 = 4;
+/// And how many bytes at least.
+pub const PACED_NOT_SENT_BYTES_MIN: u32 = 16 * 1024;
+/// Looks of the keeper after which a connection that sends is asked how it gets on: one getsockopt(2) a second.
+pub const LOOKS_A_QUESTION: u32 = 2;
+
 /// Links that live at once. About 300 bytes each.
 pub const LINKS_MAX: usize = 4096;
 /// How long a link lives, when its maker does not say, and how long at most.
@@ -267,5 +291,6 @@ const _: () = {
     // Each fill is one submission; the rest of the queue is for opening files and for turns.
     assert!(FILLS_PER_SHARD_MAX < RING_ENTRIES as usize / 4);
     assert!(STORE_GROUP_MAX <= STORE_QUEUE_MAX);
+    assert!(PACED_NOT_SENT_BYTES_MIN < NOT_SENT_BYTES);
     assert!(LIST_ITEMS_DEFAULT <= LIST_ITEMS_MAX);
 };

@@ -286,6 +286,14 @@ pub struct Net {
     pub connections_per_playback: usize,
     /// A name of tcp(7), or `system` to leave what the system chose.
     pub congestion_control: String,
+    /// Unsent bytes that a connection queues in the kernel.
+    pub notsent_lowat: u32,
+    /// Bits a second of one user, or one link; 0 is no limit.
+    pub pacing_per_user: u64,
+    /// Bits a second of all together; 0 is no limit.
+    pub pacing_total: u64,
+    /// Whether the two hold for clients in the house as well.
+    pub pacing_lan: bool,
     /// A peer that acknowledges nothing for so long is closed.
     #[serde(deserialize_with = "milliseconds")]
     pub stall_timeout: Duration,

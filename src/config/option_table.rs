@@ -81,6 +81,8 @@ const LOG_LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
 const SECOND: u64 = 1000;
 const HOUR: u64 = 60 * 60 * SECOND;
 const YEAR: u64 = 365 * 24 * HOUR;
+/// No line is faster.
+const BITS_MAX: u64 = 1_000_000_000_000;
 
 const fn integer(min: u64, max: u64) -> Kind {
     Kind::Integer { min, max }
@@ -250,6 +252,37 @@ pub(super) const OPTIONS: &[Row] = &[
         r#""cubic""#,
         "How TCP shares the line, by a name of tcp(7). \"system\" leaves it as the system has it; a name that the \
          system does not allow is passed over.",
+    ),
+    row(
+        "net.notsent_lowat",
+        integer(4096, 1 << 30),
+        "1048576",
+        "What a connection queues in the kernel before it is sent. Less spares memory where many watch over slow lines, \
+         more than 256 of them 256 KiB; below 1 MiB fast lines lose some of their speed.",
+    )
+    .unit("bytes"),
+    row(
+        "net.pacing_per_user",
+        integer(0, BITS_MAX),
+        "0",
+        "What one user may take of the line, all their films together, or whoever has one link; 0 is no limit. What a \
+         user asks for themselves as maxBandwidth always holds, for each film.",
+    )
+    .unit("bits a second"),
+    row(
+        "net.pacing_total",
+        integer(0, BITS_MAX),
+        "0",
+        "What all may take together; 0 is no limit. It is shared among those who watch, and what one does not use goes \
+         to the others.",
+    )
+    .unit("bits a second"),
+    row(
+        "net.pacing_lan",
+        Kind::Truth,
+        "false",
+        "Whether these two also hold for clients in the house: on this machine, or with a private, link-local or unique \
+         local address, and without a proxy between.",
     ),
     row(
         "net.stall_timeout",

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::option_table::{OPTIONS, SECTIONS};
 use super::*;
+use crate::limits;
 
 /// A folder with files, in which nothing of this machine is seen.
 struct Place {
@@ -90,7 +91,8 @@ fn without_any_source_the_defaults_of_the_contract_hold() {
     assert_eq!(seconds, [3600, 1800, 300]);
     let net = config.net;
     assert_eq!((net.connections_max, net.connections_per_address, net.connections_per_playback), (4096, 2048, 1024));
-    assert_eq!(net.congestion_control, "cubic");
+    assert_eq!((net.congestion_control.as_str(), net.notsent_lowat), ("cubic", limits::NOT_SENT_BYTES));
+    assert_eq!((net.pacing_per_user, net.pacing_total, net.pacing_lan), (0, 0, false));
     let seconds = [net.stall_timeout, net.pause_timeout, net.keep_alive_timeout, net.head_timeout];
     assert_eq!(seconds.map(|timeout| timeout.as_secs()), [300, 4 * 60 * 60, 75, 10]);
     assert_eq!((config.log.format, config.log.level.as_str()), (log::Format::Text, "info"));

@@ -18,6 +18,7 @@ impl Listeners {
     pub fn open(config: &Config, shards: usize) -> Result<Listeners, Fault> {
         let mut by_shard: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
         let mut chosen_port = None;
+        let congestion_control = &config.net.congestion_control;
         for (number, mut address) in config.server.addresses().into_iter().enumerate() {
             if address.port() == 0 {
                 // Port 0 lets the kernel choose once; what follows shares its choice.
@@ -26,7 +27,7 @@ impl Listeners {
             for (shard, listeners) in by_shard.iter_mut().enumerate() {
                 // SO_REUSEPORT would let a second daemon of the same user take half of our connections, or we of its.
                 let is_free = if shard == 0 { socket::ensure_free(address) } else { Ok(()) };
-                match is_free.and_then(|()| socket::listen(address, &config.net.congestion_control)) {
+                match is_free.and_then(|()| socket::listen(address, congestion_control, config.net.notsent_lowat)) {
                     Ok(listener) => {
                         address = listener.local_addr().map_err(|error| Fault::new("read an address", error))?;
                         listeners.push(listener);
@@ -43,8 +44,9 @@ impl Listeners {
             }
             chosen_port = Some(address.port());
             if let Some(listener) = by_shard[0].get(number) {
-                let congestion_control = socket::congestion_control(listener);
-                tracing::info!(address = %address, congestion_control, "listening");
+                let (congestion_control, notsent_lowat) =
+                    (socket::congestion_control(listener), socket::not_sent_bytes(listener));
+                tracing::info!(address = %address, congestion_control, notsent_lowat, "listening");
             }
         }
         Ok(Listeners(by_shard))

@@ -97,7 +97,8 @@ mod tests {
         let mut verdict = Verdict::Wait;
         for (at, bytes, last_heard) in looks {
             let last_heard = Duration::from_secs(*last_heard);
-            let seen = Acknowledged { bytes: *bytes, last_heard, unanswered, outstanding: 1 };
+            let seen =
+                Acknowledged { bytes: *bytes, last_heard, unanswered, outstanding: 1, ..Acknowledged::default() };
             verdict = progress.judge(seen, start + Duration::from_secs(*at), &PATIENCE);
         }
         verdict

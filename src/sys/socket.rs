@@ -21,12 +21,18 @@ const TCP_CLOSE: u8 = 7;
 /// Opens a listener on `address`. Several may share one address, each served by its own shard (SO_REUSEPORT).
 ///
 /// `congestion_control` is a name of tcp(7), or `system` for what the system chose; one that is not allowed to us is
-/// left alone, and [`congestion_control`] tells which one is in force.
+/// left alone, and [`congestion_control`] tells which one is in force. A connection queues `not_sent_bytes` that are not sent
+/// yet, and no more.
 ///
 /// # Errors
 /// EADDRINUSE, EACCES for a low port, EADDRNOTAVAIL for an address this machine does not have.
-pub fn listen(address: SocketAddr, wanted_congestion_control: &str) -> Result<std::net::TcpListener, Fault> {
-    open_listener(address, wanted_congestion_control).map_err(|error| Fault::new(format!("listen on {address}"), error))
+pub fn listen(
+    address: SocketAddr,
+    wanted_congestion_control: &str,
+    not_sent_bytes: u32,
+) -> Result<std::net::TcpListener, Fault> {
+    open_listener(address, wanted_congestion_control, not_sent_bytes)
+        .map_err(|error| Fault::new(format!("listen on {address}"), error))
 }
 
 /// Whether nobody listens on `address`. Port 0 is always free.
@@ -45,7 +51,11 @@ pub fn ensure_free(address: SocketAddr) -> Result<(), Fault> {
     bind().map_err(|error| Fault::new(format!("listen on {address}"), error))
 }
 
-fn open_listener(address: SocketAddr, wanted_congestion_control: &str) -> io::Result<std::net::TcpListener> {
+fn open_listener(
+    address: SocketAddr,
+    wanted_congestion_control: &str,
+    not_sent_bytes: u32,
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -54,7 +64,7 @@ fn open_listener(address: SocketAddr, wanted_congestion_control: &str) -> io::Re
         socket.set_only_v6(true)?;
     }
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(limits::NOT_SENT_BYTES)?;
+    socket.set_tcp_notsent_lowat(not_sent_bytes)?;
     if wanted_congestion_control != "system" {
         // EPERM when tcp_allowed_congestion_control does not list it, ENOENT when the kernel has no such module.
         let _ = socket.set_tcp_congestion(wanted_congestion_control.as_bytes());
@@ -72,6 +82,36 @@ pub fn congestion_control(listener: &impl AsFd) -> String {
     let name = SockRef::from(listener).tcp_congestion().unwrap_or_default();
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end]).into_owned()
+}
+
+/// The bytes that connections of this listener will queue unsent (tcp(7), `TCP_NOTSENT_LOWAT`).
+pub fn not_sent_bytes(listener: &impl AsFd) -> u32 {
+    SockRef::from(listener).tcp_notsent_lowat().unwrap_or_default()
+}
+
+/// From now on the connection queues so many bytes unsent.
+pub fn set_not_sent_bytes(socket: &impl AsFd, bytes: u32) {
+    // Fails on a Unix socket, which has no such queue, and on one that is gone already.
+    let _ = SockRef::from(socket).set_tcp_notsent_lowat(bytes);
+}
+
+/// From now on the kernel spreads what the connection sends over the time it takes at so many bytes a second; without a
+/// number it sends as fast as its congestion control lets it, which goes on pacing by what that finds (socket(7),
+/// `SO_MAX_PACING_RATE`; net/core/sock.c).
+pub fn set_pace(socket: &impl AsFd, bytes_per_second: Option<u64>) {
+    let rate = bytes_per_second
+        .map_or(libc::c_ulong::MAX, |bytes| libc::c_ulong::try_from(bytes).unwrap_or(libc::c_ulong::MAX));
+    // SAFETY: setsockopt(2) reads `size_of_val(&rate)` bytes of `rate`, which outlives the call. The kernel takes an
+    // unsigned long, and all ones for no limit (Linux 4.20).
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            (&raw const rate).cast(),
+            size_of_val(&rate) as libc::socklen_t,
+        )
+    };
 }
 
 /// Makes the coming `close` throw away what is queued and reset the connection: the client must not take a truncated
@@ -144,7 +184,7 @@ pub fn discard(socket: &impl AsFd, most: usize) -> io::Result<usize> {
 }
 
 /// What TCP knows about the peer's progress (tcp(7), `TCP_INFO`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     /// Bytes acknowledged since the connection began.
     pub bytes: u64,
@@ -155,6 +195,10 @@ pub struct Acknowledged {
     pub unanswered: u8,
     /// Bytes we sent, or queued, that it has not acknowledged yet.
     pub outstanding: u64,
+    /// Bytes a second that arrived, when that was measured last.
+    pub delivery_rate: u64,
+    /// Segments that were sent again since the connection began.
+    pub retransmits: u32,
 }
 
 /// Asks TCP how far the peer has come.
@@ -162,6 +206,21 @@ pub struct Acknowledged {
 /// # Errors
 /// What getsockopt(2) says; `NotConnected` when the connection is over: what was queued then is nobody's any more.
 pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
+    match glance(socket) {
+        Ok(seen) => Ok(Acknowledged { outstanding: unacknowledged(socket)?, ..seen }),
+        // A Unix socket: its peer is this machine, so it is there for as long as it has not closed.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            Ok(Acknowledged { outstanding: unacknowledged(socket)?, ..Acknowledged::default() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for one call less: without what is outstanding.
+///
+/// # Errors
+/// As [`acknowledged`]; EOPNOTSUPP for a Unix socket.
+pub fn glance(socket: &impl AsFd) -> io::Result<Acknowledged> {
     let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
     // SAFETY: getsockopt(2) writes at most `length` bytes, the size of `info`, and both pointers outlive the call.
@@ -175,10 +234,7 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
         )
     };
     if answer != 0 {
-        let error = io::Error::last_os_error();
-        // A Unix socket: its peer is this machine, so it is there for as long as it has not closed.
-        let is_of_the_machine = error.raw_os_error() == Some(libc::EOPNOTSUPP);
-        return if is_of_the_machine { unacknowledged(socket).map(Acknowledged::by_the_machine) } else { Err(error) };
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: all fields are plain integers, zeroed before the call; an older kernel leaves the newer ones zero.
     let info = unsafe { info.assume_init() };
@@ -189,7 +245,9 @@ pub fn acknowledged(socket: &impl AsFd) -> io::Result<Acknowledged> {
         bytes: info.tcpi_bytes_acked,
         last_heard: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
         unanswered: info.tcpi_probes.max(info.tcpi_retransmits),
-        outstanding: unacknowledged(socket)?,
+        outstanding: 0,
+        delivery_rate: info.tcpi_delivery_rate,
+        retransmits: info.tcpi_total_retrans,
     })
 }
 
@@ -204,11 +262,4 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(outstanding).unwrap_or(0))
-}
-
-impl Acknowledged {
-    /// Of a peer on this machine only what it has not read is known.
-    fn by_the_machine(outstanding: u64) -> Acknowledged {
-        Acknowledged { bytes: 0, last_heard: Duration::ZERO, unanswered: 0, outstanding }
-    }
 }
