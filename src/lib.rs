@@ -28,7 +28,7 @@ pub mod stream;
 // What can be watched: roots, their scan, and the index, an immutable snapshot that is swapped whole.
 pub mod library;
 
-// Who is watching what: slots, their limits, and who gives way.
+// Who is watching what: slots, their limits, who gives way, and how fast it may go.
 pub mod playback;
 
 // Who is signed in: a slab of fixed capacity over the store's rows.

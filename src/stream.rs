@@ -22,7 +22,7 @@ use crate::library::kept::Kept;
 pub use crate::library::open::Caching;
 use crate::library::open::OpenVideo;
 use crate::library::{self, Candidate, Library};
-use crate::playback::{Key, Owner, Player, Watcher};
+use crate::playback::{Key, Owner, Player, Watcher, pace};
 use crate::store::Timestamp;
 use crate::sys::engine::Engine;
 use crate::sys::file;
@@ -77,7 +77,9 @@ pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -
     };
     let player = fields.playback_session_id.map_or(player, Player::Named).number();
     let user_id = caller.user_id();
-    Ok((Key { owner, video, player }, Watcher { user_id, session_id, client, sign }))
+    let is_near = !fields.is_forwarded && pace::is_near(client);
+    let max_bandwidth = caller.own_account().and_then(|account| account.max_bandwidth);
+    Ok((Key { owner, video, player }, Watcher { user_id, session_id, client, is_near, max_bandwidth, sign }))
 }
 
 /// Answers a request for a film.

@@ -26,6 +26,12 @@ struct StreamView {
     bytes_streamed: u64,
     /// Bytes a second, over the last seconds.
     rate: f64,
+    /// Bits a second that it is held to.
+    pace: Option<u64>,
+    /// Bytes a second that arrive, as TCP has it.
+    delivery_rate: u64,
+    /// Segments that TCP had to send again.
+    retransmits: u64,
     /// Nobody knows yet which byte of a film is which second.
     position: Option<f64>,
     connections: usize,
@@ -130,6 +136,9 @@ fn view(stream: &Stream) -> StreamView {
         start_time: stream.started,
         bytes_streamed: stream.bytes,
         rate: stream.rate.round(),
+        pace: stream.pace.bits(),
+        delivery_rate: stream.delivery_rate,
+        retransmits: stream.retransmits,
         position: None,
         connections: stream.connections,
         client: stream.client.to_string(),

@@ -250,6 +250,7 @@ async fn apply<F>(
     services.remembered.forget(id);
     services.ended(&ended);
     services.sessions.changed(id);
+    services.playbacks.allow(id, user.preferences.max_bandwidth, now);
     if is_void {
         // Those who came in by password have no session that could have been ended.
         services.playbacks.stop_user(id, kept_session);

@@ -42,6 +42,8 @@ pub struct Account {
     pub generation: u32,
     /// Whether the session is a login: all callers by password of one user from one address share one that is none.
     pub is_login: bool,
+    /// Bits a second that each of the user's streams may take, if they said so.
+    pub max_bandwidth: Option<u64>,
     /// Whether a film is being sent to it.
     pub presence: Presence,
 }
@@ -89,6 +91,7 @@ impl Account {
             session_id: session.id,
             generation: session.generation,
             is_login: true,
+            max_bandwidth: user.preferences.max_bandwidth,
             presence: Presence::default(),
         }
     }
@@ -102,6 +105,7 @@ impl Account {
             session_id: Uuid::new_v5(&user.id, address.as_bytes()),
             generation: 0,
             is_login: false,
+            max_bandwidth: user.preferences.max_bandwidth,
             presence: Presence::default(),
         }
     }
@@ -109,8 +113,16 @@ impl Account {
     /// An account, for tests of the rooms above.
     #[cfg(test)]
     pub fn for_test(user_id: Uuid, session_id: Uuid, role: Role) -> Account {
-        let presence = Presence::default();
-        Account { user_id, username: "ann".into(), role, session_id, generation: 0, is_login: true, presence }
+        Account {
+            user_id,
+            username: "ann".into(),
+            role,
+            session_id,
+            generation: 0,
+            is_login: true,
+            max_bandwidth: None,
+            presence: Presence::default(),
+        }
     }
 }
 
@@ -185,6 +197,14 @@ impl Grant {
 }
 
 impl Caller {
+    /// The user who asks, by themselves or by a player of theirs.
+    pub fn own_account(&self) -> Option<&Arc<Account>> {
+        match self {
+            Caller::User(account) | Caller::Player { account, .. } => Some(account),
+            Caller::Guest(_) | Caller::Machine => None,
+        }
+    }
+
     /// The user who asks, or lets somebody ask.
     pub fn user_id(&self) -> Option<Uuid> {
         match self {

@@ -29,6 +29,7 @@ use crate::library::Library;
 use crate::limits;
 use crate::log;
 use crate::metrics::Metrics;
+use crate::playback::pace::{Caps, Pace};
 use crate::playback::{Bounds, Playbacks};
 use crate::serve::shard::{self, Listener};
 use crate::serve::{Phase, State};
@@ -214,6 +215,11 @@ pub(crate) fn services(config: Config, shards: usize) -> Result<Services, StartE
             per_user_max: config.video.max_streams_per_user,
             connections_max: config.net.connections_per_playback,
             pause: config.sessions.max_inactivity,
+            caps: Caps {
+                per_user: Pace::of_bits(config.net.pacing_per_user),
+                total: Pace::of_bits(config.net.pacing_total),
+                with_lan: config.net.pacing_lan,
+            },
         }),
         sessions,
         guests,

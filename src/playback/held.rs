@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::playback::viewer::Told;
+use crate::playback::pace::Wish;
+use crate::playback::shares::Pacing;
+use crate::playback::viewer::{News, Told};
 use crate::playback::{Key, Stream, Streamed, Watcher};
 use crate::store::Timestamp;
 
@@ -27,12 +29,14 @@ pub(super) struct Held {
     bytes: AtomicU64,
     /// What of `bytes` the session was told.
     noted: AtomicU64,
+    /// Segments that TCP had to send again.
+    retransmits: AtomicU64,
     /// Met only by the connections of this one viewer, where they come and go, and by the keeper.
     parties: Mutex<Parties>,
 }
 
 /// The connections of a playback, and what the keeper has seen of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Parties {
     /// In the order in which they came.
     pub members: Vec<Arc<Member>>,
@@ -42,6 +46,8 @@ pub(super) struct Parties {
     pub looked: Option<Timestamp>,
     /// Bytes a second, smoothed.
     pub rate: f64,
+    /// How fast it may go.
+    pub pacing: Pacing,
 }
 
 /// One connection's part in a playback.
@@ -49,6 +55,8 @@ pub(super) struct Parties {
 pub(super) struct Member {
     /// Whose token or link it came with.
     pub session_id: Uuid,
+    /// Whether its client is in the house.
+    pub is_near: bool,
     /// Bytes handed over and bytes acknowledged: it comes further when either rises.
     pub sent: AtomicU64,
     pub acknowledged: AtomicU64,
@@ -56,6 +64,13 @@ pub(super) struct Member {
     pub sends: AtomicBool,
     /// What the keeper saw of its progress, and when that last rose.
     pub progress: Mutex<(u64, Timestamp)>,
+    /// The [`Wish`] of it.
+    pub wish: AtomicU64,
+    /// How far it had come at the last look, and for how many looks it has come no further.
+    pub seen: AtomicU64,
+    pub still_looks: AtomicU8,
+    /// Bytes a second that arrive, as TCP has it.
+    pub delivery_rate: AtomicU64,
     told: AtomicU8,
     wake: Notify,
 }
@@ -72,8 +87,9 @@ pub(super) enum Join {
 }
 
 impl Held {
-    /// A playback that one connection has joined.
-    pub fn new(key: Key, watcher: Watcher, now: Timestamp) -> Held {
+    /// A playback that one connection has joined, of an owner whose last ones were handed what takes until `clear_at`.
+    pub fn new(key: Key, watcher: Watcher, clear_at: Timestamp, now: Timestamp) -> Held {
+        let pacing = Pacing::new(watcher.max_bandwidth, clear_at, now);
         Held {
             id: Uuid::new_v4(),
             key,
@@ -83,7 +99,8 @@ impl Held {
             lingers_since: AtomicI64::new(now.microseconds()),
             bytes: AtomicU64::new(0),
             noted: AtomicU64::new(0),
-            parties: Mutex::default(),
+            retransmits: AtomicU64::new(0),
+            parties: Mutex::new(Parties { members: Vec::new(), seen: None, looked: None, rate: 0.0, pacing }),
         }
     }
 
@@ -139,6 +156,11 @@ impl Held {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// TCP had to send so many segments again.
+    pub fn retransmitted(&self, count: u64) {
+        self.retransmits.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// What the session was sent since this was asked last.
     pub fn streamed(&self) -> Streamed {
         let bytes = self.bytes();
@@ -167,6 +189,7 @@ impl Held {
 
     /// As others see it.
     pub fn seen(&self) -> Stream {
+        let parties = self.parties();
         Stream {
             id: self.id,
             owner: self.key.owner,
@@ -175,7 +198,10 @@ impl Held {
             video_id: self.key.video,
             started: self.started,
             bytes: self.bytes(),
-            rate: self.parties().rate,
+            rate: parties.rate,
+            pace: parties.pacing.pace,
+            delivery_rate: parties.delivery_rate(),
+            retransmits: self.retransmits.load(Ordering::Relaxed),
             connections: self.connections(),
             client: self.watcher.client,
         }
@@ -188,13 +214,18 @@ impl Held {
 }
 
 impl Member {
-    pub fn new(session_id: Uuid, now: Timestamp) -> Member {
+    pub fn new(session_id: Uuid, is_near: bool, now: Timestamp) -> Member {
         Member {
             session_id,
+            is_near,
             sent: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             sends: AtomicBool::new(false),
             progress: Mutex::new((0, now)),
+            wish: AtomicU64::new(Wish::NONE.word()),
+            seen: AtomicU64::new(0),
+            still_looks: AtomicU8::new(0),
+            delivery_rate: AtomicU64::new(0),
             told: AtomicU8::new(0),
             wake: Notify::new(),
         }
@@ -210,9 +241,14 @@ impl Member {
         self.sends.load(Ordering::Relaxed)
     }
 
+    /// How far it has come.
+    pub fn come(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed) + self.acknowledged.load(Ordering::Relaxed)
+    }
+
     /// Since when it has not come further, as far as the keeper has seen. One that sends nothing has nothing to come for.
     pub fn silent_since(&self, now: Timestamp) -> Timestamp {
-        let come = self.sent.load(Ordering::Relaxed) + self.acknowledged.load(Ordering::Relaxed);
+        let come = self.come();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.0 != come || !self.is_sending() {
             *progress = (come, now);
@@ -223,6 +259,11 @@ impl Member {
     /// Tells its shard to end it. What was told first stands.
     pub fn tell(&self, what: Told) {
         let _ = self.told.compare_exchange(0, what as u8, Ordering::AcqRel, Ordering::Acquire);
+        self.wake();
+    }
+
+    /// There is something new for it.
+    pub fn wake(&self) {
         self.wake.notify_one();
     }
 
@@ -235,11 +276,14 @@ impl Member {
         }
     }
 
-    /// Waits until it is told.
-    pub async fn listen(&self) -> Told {
+    /// Waits until it is told, or is to go at another pace than that of `kept`.
+    pub async fn listen(&self, kept: Wish) -> News {
         loop {
             if let Some(told) = self.told() {
-                return told;
+                return News::Told(told);
+            }
+            if self.wish().pace() != kept.pace() {
+                return News::Pace;
             }
             self.wake.notified().await;
         }

@@ -16,6 +16,8 @@
 //! connections; each is ended by its own shard (spec/API.md, "A playback").
 
 mod held;
+pub mod pace;
+mod shares;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -33,9 +35,10 @@ use uuid::Uuid;
 use crate::auth::presence::Sign;
 use crate::limits;
 use crate::playback::held::{Held, Join};
+use crate::playback::pace::{Caps, Pace};
 use crate::store::Timestamp;
 
-pub use viewer::{Playing, Told, Viewer};
+pub use viewer::{News, Playing, Told, Viewer};
 
 /// All playbacks there are.
 #[derive(Debug)]
@@ -57,6 +60,8 @@ pub struct Bounds {
     pub connections_max: usize,
     /// Without a byte for so long a playback gives its slot back: `sessions.max_inactivity`.
     pub pause: Duration,
+    /// How fast it all may go: `net.pacing_…`.
+    pub caps: Caps,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +123,10 @@ pub struct Watcher {
     pub session_id: Uuid,
     /// Where from.
     pub client: IpAddr,
+    /// Whether that is in the house, and no proxy stands between.
+    pub is_near: bool,
+    /// Bits a second that each stream may take, if the user has said so.
+    pub max_bandwidth: Option<u64>,
     /// Shown while a film is being sent: its session sees by it that it plays.
     pub sign: Sign,
 }
@@ -141,6 +150,12 @@ pub struct Stream {
     pub bytes: u64,
     /// Bytes a second, over the last seconds.
     pub rate: f64,
+    /// How fast it may go.
+    pub pace: Pace,
+    /// Bytes a second that arrive, as TCP has it, over its connections that send.
+    pub delivery_rate: u64,
+    /// Segments that TCP had to send again.
+    pub retransmits: u64,
     /// Connections that send right now; none while it lingers.
     pub connections: usize,
     /// Where it was begun from.
@@ -254,8 +269,9 @@ impl Playbacks {
         if let Some(joined) = self.join_held(key) {
             return joined;
         }
+        let clear_at = self.owed_by(key, now);
         let slot = self.make_room(key, &mut door)?;
-        let held = Arc::new(Held::new(key, watcher.clone(), now));
+        let held = Arc::new(Held::new(key, watcher.clone(), clear_at, now));
         slot.held.store(Some(Arc::clone(&held)));
         slot.mark.store(key.mark(), Ordering::Release);
         Ok(held)

@@ -1,5 +1,5 @@
 //! What the keeper does about playbacks twice a second: it frees the slots of those that are over, tells superseded
-//! connections to end, and sees how fast the others go.
+//! connections to end, sees how fast the others go, and divides what there is among them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,7 @@ impl Playbacks {
                 slot.clear(&mut door);
             }
         }
+        self.divide(now);
         streamed.retain(|streamed| streamed.bytes > 0);
         streamed
     }
@@ -55,7 +56,9 @@ impl Held {
     fn look(&self, now: Timestamp, pause: Duration) -> Standing {
         let mut parties = self.parties();
         let bytes = self.bytes();
-        parties.note_rate(bytes, now);
+        if let Some(fresh) = parties.note_rate(bytes, now) {
+            parties.note_flow(fresh as u64);
+        }
         let (seen, since) = parties.seen.unwrap_or((0, self.started));
         let since = if bytes > seen { now } else { since };
         parties.seen = Some((bytes, since));
@@ -69,16 +72,17 @@ impl Held {
 }
 
 impl Parties {
-    /// Smooths the rate over a few seconds.
-    fn note_rate(&mut self, bytes: u64, now: Timestamp) {
-        let Some(looked) = self.looked.replace(now) else { return };
+    /// Smooths the rate over a few seconds. That since the last look, if there was one.
+    fn note_rate(&mut self, bytes: u64, now: Timestamp) -> Option<f64> {
+        let looked = self.looked.replace(now)?;
         let seconds = (now.microseconds() - looked.microseconds()) as f64 / 1e6;
         if seconds <= 0.0 {
-            return;
+            return None;
         }
         let fresh = bytes.saturating_sub(self.seen.map_or(0, |(seen, _)| seen)) as f64 / seconds;
         let weight = 1.0 - (-seconds / limits::PLAYBACK_RATE_SMOOTHING.as_secs_f64()).exp();
         self.rate += (fresh - self.rate) * weight;
+        Some(fresh)
     }
 
     /// Where more connections send than a player has use for, those that do not come further are told to end, the oldest

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::auth::presence::Presence;
+use crate::playback::pace::Wish;
 use std::sync::atomic::AtomicBool;
 
 const HOUR: Duration = Duration::from_secs(3600);
-const BOUNDS: Bounds = Bounds { playbacks_max: 4, per_user_max: 2, connections_max: 3, pause: HOUR };
+const BOUNDS: Bounds = Bounds { playbacks_max: 4, per_user_max: 2, connections_max: 3, pause: HOUR, caps: Caps::NONE };
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_microseconds(1_700_000_000_000_000).plus(Duration::from_secs(seconds))
@@ -14,7 +15,8 @@ fn at(seconds: u64) -> Timestamp {
 /// One who watches: user, session and player of the same number.
 fn watcher(number: u128) -> Watcher {
     let id = Uuid::from_u128(number);
-    Watcher { user_id: Some(id), session_id: id, client: IpAddr::from([127, 0, 0, 1]), sign: Sign::default() }
+    let client = IpAddr::from([127, 0, 0, 1]);
+    Watcher { user_id: Some(id), session_id: id, client, is_near: true, max_bandwidth: None, sign: Sign::default() }
 }
 
 fn key(user: u128, video: u128) -> Key {
@@ -156,8 +158,8 @@ fn whoever_is_stopped_is_told_and_its_slot_is_free() {
     let id = playbacks.streams()[0].id;
     assert!(playbacks.stop(id) && !playbacks.stop(id) && playbacks.count() == 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let told = async { tokio::time::timeout(Duration::from_secs(5), three.told()).await };
-    assert_eq!(runtime.block_on(told).unwrap(), Told::Stopped);
+    let told = async { tokio::time::timeout(Duration::from_secs(5), three.news(Wish::NONE)).await };
+    assert_eq!(runtime.block_on(told).unwrap(), News::Told(Told::Stopped));
     drop((first, second, third));
     assert_eq!(playbacks.count(), 0, "who leaves a stopped one leaves nothing behind");
 }

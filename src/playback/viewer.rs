@@ -6,9 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use crate::auth::presence::Shown;
 use crate::playback::held::{Held, Join, Member};
+use crate::playback::pace::Wish;
 use crate::playback::{Key, Playbacks, Refused, Watcher};
 use crate::store::Timestamp;
 
@@ -18,6 +20,17 @@ pub struct Viewer<'a> {
     playbacks: &'a Playbacks,
     part: RefCell<Option<Part>>,
     sends: Cell<bool>,
+    /// Segments that TCP had to send again since the connection began, as far as they were noted.
+    retransmits: Cell<u32>,
+}
+
+/// What there is new for a connection that plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is to end.
+    Told(Told),
+    /// It is to go at another pace.
+    Pace,
 }
 
 /// What a connection was told about its playback. It ends then; only its own shard ends it.
@@ -50,7 +63,7 @@ struct Part {
 impl<'a> Viewer<'a> {
     /// A connection that plays nothing yet.
     pub fn new(playbacks: &'a Playbacks) -> Viewer<'a> {
-        Viewer { playbacks, part: RefCell::new(None), sends: Cell::new(false) }
+        Viewer { playbacks, part: RefCell::new(None), sends: Cell::new(false), retransmits: Cell::new(0) }
     }
 
     /// Takes part in the playback of this key for the response that is about to be sent.
@@ -60,7 +73,9 @@ impl<'a> Viewer<'a> {
     pub fn play(&'a self, key: Key, watcher: &Watcher, now: Timestamp) -> Result<Playing<'a>, Refused> {
         if !self.goes_on(key, watcher)? {
             let held = self.playbacks.join(key, watcher, now)?;
-            *self.part.borrow_mut() = Some(Part::of(held, watcher, now));
+            // First, so that the connection is not counted twice.
+            drop(self.part.take());
+            *self.part.borrow_mut() = Some(Part::of(self.playbacks, held, watcher, now));
         }
         self.set_sending(true);
         // Whoever asks after this whether its session is over is told so, or is told to stop.
@@ -72,7 +87,8 @@ impl<'a> Viewer<'a> {
     fn goes_on(&self, key: Key, watcher: &Watcher) -> Result<bool, Refused> {
         let part = self.part.borrow();
         let is_same = |part: &&Part| {
-            part.held.key == key && part.member.session_id == watcher.session_id && part.member.told().is_none()
+            let is_same_place = part.member.session_id == watcher.session_id && part.member.is_near == watcher.is_near;
+            part.held.key == key && is_same_place && part.member.told().is_none()
         };
         let Some(part) = part.as_ref().filter(is_same) else { return Ok(false) };
         match part.held.join(self.playbacks.bounds.connections_max) {
@@ -102,13 +118,14 @@ impl<'a> Viewer<'a> {
     pub(super) fn ask_anew(&self, now: Timestamp) -> Result<(), Told> {
         let (key, watcher) = match self.part.borrow().as_ref() {
             Some(part) => {
-                let session_id = part.member.session_id;
-                (part.held.key, Watcher { session_id, ..part.held.watcher.clone() })
+                let Member { session_id, is_near, .. } = *part.member;
+                let max_bandwidth = part.held.max_bandwidth();
+                (part.held.key, Watcher { session_id, is_near, max_bandwidth, ..part.held.watcher.clone() })
             }
             None => return Ok(()),
         };
         let held = self.playbacks.join(key, &watcher, now).map_err(|_| Told::Lost)?;
-        let part = Part::of(held, &watcher, now);
+        let part = Part::of(self.playbacks, held, &watcher, now);
         part.member.sends.store(true, Ordering::Relaxed);
         *self.part.borrow_mut() = Some(part);
         Ok(())
@@ -126,11 +143,32 @@ impl<'a> Viewer<'a> {
         self.sends.get()
     }
 
-    /// Waits until the connection is told something: for ever, unless it plays.
-    pub async fn told(&self) -> Told {
+    /// What is wished of the connection, if it plays.
+    pub fn wish(&self) -> Option<Wish> {
+        self.part.borrow().as_ref().filter(|_| self.sends.get()).map(|part| part.member.wish())
+    }
+
+    /// How long it has to wait before it sends more of its film, if it has to: at the pace of the playback, what that was
+    /// handed before is still on its way. Asks for the time only if there is a pace.
+    pub fn owes(&self, now: impl FnOnce() -> Timestamp) -> Option<Duration> {
+        let part = self.part.borrow();
+        let part = part.as_ref().filter(|part| self.sends.get() && part.member.wish().pace().bytes().is_some())?;
+        Some(part.held.owes(now())).filter(|wait| !wait.is_zero())
+    }
+
+    /// TCP says that so many bytes a second arrive, and that it has sent so many segments again since the connection began.
+    pub fn delivered(&self, rate: u64, retransmits: u32) {
+        if let Some(part) = self.part.borrow().as_ref() {
+            part.member.delivery_rate.store(rate, Ordering::Relaxed);
+            part.held.retransmitted(retransmits.saturating_sub(self.retransmits.replace(retransmits)).into());
+        }
+    }
+
+    /// Waits for news of the playback, of which the connection keeps the pace of `kept`: for ever, unless it plays.
+    pub async fn news(&self, kept: Wish) -> News {
         let member = self.part.borrow().as_ref().filter(|_| self.sends.get()).map(|part| Arc::clone(&part.member));
         match member {
-            Some(member) => member.listen().await,
+            Some(member) => member.listen(kept).await,
             None => std::future::pending().await,
         }
     }
@@ -169,9 +207,9 @@ impl Drop for Playing<'_> {
 }
 
 impl Part {
-    fn of(held: Arc<Held>, watcher: &Watcher, now: Timestamp) -> Part {
-        let member = Arc::new(Member::new(watcher.session_id, now));
-        held.parties().members.push(Arc::clone(&member));
+    fn of(playbacks: &Playbacks, held: Arc<Held>, watcher: &Watcher, now: Timestamp) -> Part {
+        let member = Arc::new(Member::new(watcher.session_id, watcher.is_near, now));
+        playbacks.enter(&held, &member, now);
         Part { held, member }
     }
 }

@@ -224,8 +224,11 @@ fn forget(socket: &TcpStream, seen: &mut [u8]) -> Result<(), Reject> {
 mod tests {
     use super::*;
     use crate::http::request::{Parsed, parse};
+    use crate::limits;
+    use crate::playback::pace::Caps;
     use crate::playback::{Bounds, Playbacks, Viewer};
     use crate::serve::deadline::Patience;
+    use crate::serve::pace::Pacer;
     use std::io::Write;
     use std::time::Duration;
 
@@ -247,11 +250,17 @@ mod tests {
             let Ok(Parsed::Complete { request, head_length }) = parse(pending) else { panic!("{message}") };
             let mut incoming = Incoming::new(&request, &pending[head_length..]);
             let address = client.local_addr().unwrap().ip();
-            let bounds = Bounds { playbacks_max: 1, per_user_max: 1, connections_max: 1, pause: PATIENCE.pause };
+            let bounds = Bounds {
+                playbacks_max: 1,
+                per_user_max: 1,
+                connections_max: 1,
+                pause: PATIENCE.pause,
+                caps: Caps::NONE,
+            };
             let playbacks = Playbacks::new(bounds);
             let viewer = Viewer::new(&playbacks);
-            let is_machine = false;
-            let peer = Peer { socket: &socket, address, is_machine, patience: PATIENCE, viewer, seat: None };
+            let (is_machine, pacer) = (false, Pacer::new(limits::NOT_SENT_BYTES));
+            let peer = Peer { socket: &socket, address, is_machine, patience: PATIENCE, viewer, pacer, seat: None };
             let json = incoming.json(&request, &peer).await;
             let status = |stop| match stop {
                 Stop::Refused(reject) => reject.status(),

@@ -114,6 +114,7 @@ impl Exchange<'_> {
         let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
         let envelope = Envelope { keep_alive, ..Envelope::of(self.request, self.shard.date(self.now)) };
         let mut finished = response.finish(envelope, self.shard.heads.take());
+        self.peer.keep_pace();
         let sent = send(self.shard, self.peer, &mut finished, turn).await;
         if let Some(playing) = self.playing.take() {
             playing.leave(self.shard.now());
@@ -173,8 +174,12 @@ impl Exchange<'_> {
         self.take_part(&film, &grant, now).await?; // 429
         if services.sessions.moment() != moment {
             // Some session was ended meanwhile. If it was this one, it may have been before there was anything to stop.
-            self.caller(need, carriers, now).await?;
+            let caller = self.caller(need, carriers, now).await?;
+            if let Some(account) = caller.as_ref().and_then(Caller::own_account) {
+                services.playbacks.allow(account.user_id, account.max_bandwidth, shard.now());
+            }
         }
+        peer.may_send().await.map_err(Stop::Ended)?;
         Ok(film)
     }
 

@@ -11,6 +11,7 @@ mod exchange;
 mod hot;
 mod idle;
 mod inbox;
+mod pace;
 mod peer;
 mod pipes;
 pub mod shard;

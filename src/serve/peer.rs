@@ -2,7 +2,7 @@
 //!
 //! The one idea: every wait for a peer goes through a [`Watch`], which asks TCP now and then whether the peer came further
 //! (`deadline`), lets a paused player give way when somebody else needs its seat (`admission`), and hears when its playback
-//! is stopped (`playback`). A connection is ended here, by its own shard, and by nobody else.
+//! is stopped, or is to go at another pace (`playback`, `pace`). A connection is ended here, by its own shard, and by nobody else.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,9 +12,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::limits;
-use crate::playback::{Told, Viewer};
+use crate::playback::{News, Told, Viewer};
 use crate::serve::admission::{Pause, Seat};
 use crate::serve::deadline::{Patience, Progress, Verdict};
+use crate::serve::pace::Pacer;
 use crate::sys::{sendfile, socket};
 
 /// A connected client.
@@ -30,6 +31,8 @@ pub(super) struct Peer<'a> {
     pub patience: Patience,
     /// Its part in playbacks.
     pub viewer: Viewer<'a>,
+    /// Its pace.
+    pub pacer: Pacer,
     /// What it would give way with; none if it was not admitted.
     pub seat: Option<&'a Seat<'a>>,
 }
@@ -141,7 +144,7 @@ impl Watch<'_> {
     /// Whether the peer still deserves to be waited for. One that has not come further for a while is paused.
     pub fn judge(&mut self) -> Result<(), Ended> {
         let seen = socket::acknowledged(self.peer.socket).map_err(lost)?;
-        self.peer.viewer.acknowledged(seen.bytes);
+        self.peer.note(&seen);
         let now = Instant::now();
         match self.progress.judge(seen, now, &self.peer.patience) {
             Verdict::Wait => {}
@@ -165,9 +168,17 @@ impl Watch<'_> {
                 None => std::future::pending().await,
             }
         };
+        let told = async {
+            loop {
+                match self.peer.viewer.news(self.peer.pacer.wish()).await {
+                    News::Told(told) => return told.into(),
+                    News::Pace => self.peer.keep_pace(),
+                }
+            }
+        };
         tokio::select! {
             biased;
-            told = self.peer.viewer.told() => told.into(),
+            told = told => told,
             () = gives_way => Ended::GaveWay,
         }
     }

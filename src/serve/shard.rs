@@ -25,6 +25,7 @@ use crate::playback::Viewer;
 use crate::serve::deadline::Patience;
 use crate::serve::hot::Hot;
 use crate::serve::inbox::{Buffers, Heads};
+use crate::serve::pace::Pacer;
 use crate::serve::peer::Peer;
 use crate::serve::pipes::Pipes;
 use crate::serve::transfer::Pump;
@@ -265,7 +266,8 @@ impl Shard {
         let seat = connections.admit(canonical(address));
         let viewer = Viewer::new(&self.state.services.playbacks);
         let (patience, seat) = (self.patience, seat.as_ref());
-        let peer = Peer { socket: &socket, address, is_machine, patience, viewer, seat };
+        let pacer = Pacer::new(self.state.services.config.net.notsent_lowat);
+        let peer = Peer { socket: &socket, address, is_machine, patience, viewer, pacer, seat };
         if peer.seat.is_some() {
             return connection::run(&self, &peer).await;
         }

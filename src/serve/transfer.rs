@@ -285,7 +285,7 @@ impl<'a> Transfer<'a> {
     async fn advance(&mut self, count: usize, peer: &Peer<'_>, turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
         metrics::add(&pump.counters.sent_bytes, count as u64);
         self.offset += count as u64;
-        peer.viewer.sent(count as u64)?;
+        peer.sent(count as u64)?;
         turn.spend(count as u64, pump.engine).await;
         Ok(())
     }

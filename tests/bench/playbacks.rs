@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use reelway::auth::presence::Presence;
+use reelway::playback::pace::Caps;
 use reelway::playback::{Bounds, Key, Owner, Playbacks, Player, Viewer, Watcher};
 use reelway::store::Timestamp;
 use uuid::Uuid;
@@ -34,6 +35,7 @@ fn the_next_range_joins_its_playback_without_an_allocation() {
         per_user_max: 3,
         connections_max: 1024,
         pause: Duration::from_secs(900),
+        caps: Caps::NONE,
     };
     let playbacks = Playbacks::new(bounds);
     let now = Timestamp::now();
@@ -43,7 +45,7 @@ fn the_next_range_joins_its_playback_without_an_allocation() {
         let id = Uuid::from_u128(user * 0x1_0001);
         let key = Key { owner: Owner::User(id), video: Uuid::from_u128(7), player: Player::Session(id).number() };
         let sign = presences[user as usize].sign();
-        (key, Watcher { user_id: Some(id), session_id: id, client, sign })
+        (key, Watcher { user_id: Some(id), session_id: id, client, is_near: true, max_bandwidth: None, sign })
     };
     let viewers: Vec<_> = (0..PLAYBACKS).map(|_| Viewer::new(&playbacks)).collect();
     let join = |viewer: &Viewer<'_>, user: u128| {
