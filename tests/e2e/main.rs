@@ -2,7 +2,7 @@
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
-//! cold, steady (the data path), fallback, faults, timeouts, admission, descriptors, lifecycle, kills, command_line, regressions,
+//! cold, pacing, steady (the data path), fallback, faults, timeouts, admission, descriptors, lifecycle, kills, command_line, regressions,
 //! distant; harness tests the tools.
 
 #![allow(
@@ -31,6 +31,7 @@ mod lifecycle;
 mod limits;
 mod links;
 mod messages;
+mod pacing;
 mod passwords;
 mod playbacks;
 mod players;

@@ -128,6 +128,30 @@ fn videos_have_their_shape() {
     assert_eq!(one, last["items"][0]);
 }
 
+/// Goal: a stream is shown as the contract does, in a page and alone, held to a pace and not.
+#[test]
+fn streams_have_their_shape() {
+    let daemon = start();
+    let example = |pace: Value| {
+        json!({
+            "streamId": ID, "userId": ID, "videoId": ID, "startTime": TIME, "bytesStreamed": 1, "rate": 1.5e6, "pace": pace,
+            "deliveryRate": 1, "retransmits": 0, "position": null, "connections": 2, "client": "an address",
+        })
+    };
+    assert_eq!(daemon.fetch("GET", &url_path(BIG_FILM), &[("Range", "bytes=0-9")]).head.status, 206);
+    let page = daemon.fetch("GET", "/api/streams", &[]).json();
+    has_shape(&page, &json!({"items": [example(Value::Null)], "next": null}), "the page");
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(1));
+    let bearer = daemon.bearer();
+    let fields = [("Authorization", bearer.as_str())];
+    let preferences = json!({"maxBandwidth": 8_000_000});
+    Client::connect(daemon.address).fetch_json("PUT", "/api/users/me/preferences", &fields, &preferences);
+    let id = page["items"][0]["streamId"].as_str().unwrap();
+    let one = daemon.fetch("GET", &format!("/api/streams/{id}"), &[]).json();
+    has_shape(&one, &example(json!(1)), "one stream");
+    assert_eq!(one["pace"], 8_000_000, "it is in force when the answer is there");
+}
+
 /// Goal: /health and /health/ready show every part, with a detail where there is one; /health/live asks no part.
 #[test]
 fn health_has_its_shape() {
