@@ -53,7 +53,7 @@ impl Default for Latest {
 }
 
 impl Latest {
-    /// As [`format`].
+    /// As [`format()`].
     pub fn format(&mut self, seconds: i64) -> Date {
         if self.seconds != seconds {
             *self = Latest { seconds, date: format(seconds) };
