@@ -45,14 +45,25 @@ pub fn connect(port: u16) -> io::Result<OwnedFd> {
 }
 
 /// Sends what it takes; `None` when it takes nothing now.
-pub fn send(fd: &OwnedFd, bytes: &[u8]) -> io::Result<Option<usize>> {
+pub fn send(fd: &impl AsRawFd, bytes: &[u8]) -> io::Result<Option<usize>> {
     // SAFETY: the pointer and the length are those of a slice.
     let count = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
     now_or_later(count)
 }
 
+/// Whether only whole segments are sent for now (tcp(7), TCP_CORK).
+pub fn cork(fd: &impl AsRawFd, is_corked: bool) -> io::Result<()> {
+    let value = libc::c_int::from(is_corked);
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value outlives the call.
+    unsafe {
+        checked(libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CORK, (&raw const value).cast(), size))?
+    };
+    Ok(())
+}
+
 /// Takes what has come; `None` when nothing has.
-pub fn receive(fd: &OwnedFd, bytes: &mut [u8]) -> io::Result<Option<usize>> {
+pub fn receive(fd: &impl AsRawFd, bytes: &mut [u8]) -> io::Result<Option<usize>> {
     // SAFETY: the pointer and the length are those of a slice.
     let count = unsafe { libc::recv(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     now_or_later(count)
@@ -93,7 +104,7 @@ impl Epoll {
     }
 
     /// Watches `fd`, edge-triggered, in both directions, under this number.
-    pub fn watch(&self, fd: &OwnedFd, number: usize) -> io::Result<()> {
+    pub fn watch(&self, fd: &impl AsRawFd, number: usize) -> io::Result<()> {
         let events = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
         let mut event = libc::epoll_event { events, u64: number as u64 };
         // SAFETY: the event outlives the call.
@@ -124,16 +135,10 @@ impl Epoll {
     }
 }
 
-/// Sends `length` bytes of a file from `offset` on, waiting for the peer.
-pub fn send_file(socket: &impl AsRawFd, file: &impl AsRawFd, offset: u64, length: u64) -> io::Result<()> {
-    let (mut place, end) = (offset as libc::off_t, (offset + length) as libc::off_t);
-    while place < end {
-        // SAFETY: the kernel moves `place` on.
-        let count =
-            unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut place, (end - place) as usize) };
-        if count <= 0 {
-            return Err(if count == 0 { io::ErrorKind::UnexpectedEof.into() } else { io::Error::last_os_error() });
-        }
-    }
-    Ok(())
+/// Sends up to `length` bytes of a file from `offset` on; `None` when the socket takes nothing now.
+pub fn send_file(socket: &impl AsRawFd, file: &impl AsRawFd, offset: u64, length: u64) -> io::Result<Option<usize>> {
+    let mut place = offset as libc::off_t;
+    // SAFETY: the kernel moves `place` on, which outlives the call.
+    let count = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut place, length as usize) };
+    now_or_later(count)
 }
