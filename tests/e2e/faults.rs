@@ -2,6 +2,7 @@
 //! honest end, and nothing stays behind.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -104,6 +105,35 @@ fn a_replaced_film_plays_its_old_bytes_to_the_end() {
         Pattern::of("another").compare(0, &next.body);
         let insists = [("If-Match", scene.etag.as_str())];
         assert_eq!(scene.daemon.fetch("HEAD", &url_path(FILM), &insists).head.status, 412);
+    }
+}
+
+/// Goal: a film overwritten in place goes on without an end: each byte is of the film as it was or as it is now, at its own
+/// place, and as many come as were promised; who comes next gets it as it is, under a new ETag.
+#[test]
+fn an_overwritten_film_goes_on_with_bytes_of_either() {
+    for rest in [Rest::Hot, Rest::Cold] {
+        let Scene { daemon, path, mut viewer, etag, folder: _folder } = Scene::new(rest);
+        let new = Pattern::of("another");
+        let mut block = vec![0; MIB as usize];
+        let file = File::options().write(true).open(&path).unwrap();
+        for offset in (0..FILM_BYTES).step_by(block.len()) {
+            new.fill(offset, &mut block);
+            file.write_all_at(&block, offset).unwrap();
+        }
+        let mut was = block.clone();
+        for offset in (SEEN_BYTES..FILM_BYTES).step_by(block.len()) {
+            let received = viewer.body(MIB);
+            Pattern::of(FILM).fill(offset, &mut was);
+            new.fill(offset, &mut block);
+            let foreign = (0..block.len()).find(|at| received[*at] != was[*at] && received[*at] != block[*at]);
+            assert_eq!(foreign, None, "in the MiB at {offset}, {rest:?}");
+        }
+        let next = daemon.fetch("GET", &url_path(FILM), &[]);
+        assert_ne!(next.head.field("etag"), Some(etag.as_str()));
+        assert_eq!(next.body.len() as u64, FILM_BYTES);
+        new.compare(0, &next.body);
+        assert_eq!(daemon.ledger().sum("reelway_truncated_total"), 0);
     }
 }
 

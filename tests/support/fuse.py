@@ -3,7 +3,8 @@
     fuse.py MOUNTPOINT DELAYS    (as root)
 
 It holds any file whose name ends in .mp4, 4 MiB of one byte. DELAYS is a file with lines such as OPEN=3: seconds that
-the answers to such requests are late from now on. Ends when it is unmounted. Protocol: linux/fuse.h, version 7.31.
+the answers to such requests are late from now on; a line that is gone releases those that are late already. Ends when it
+is unmounted. Protocol: linux/fuse.h, version 7.31.
 """
 import ctypes
 import errno
@@ -31,7 +32,8 @@ def attributes(node):
 
 def delay(name):
     with open(DELAYS) as lines:
-        return float(dict(line.strip().split("=") for line in lines).get(name, 0))
+        # The file may just be written anew.
+        return float(dict(line.strip().split("=") for line in lines if "=" in line).get(name, 0) or 0)
 
 
 def answer(unique, data=b"", error=0):
@@ -44,7 +46,9 @@ def answer(unique, data=b"", error=0):
 def handle(request):
     _, operation, unique, node, _, _, _, _ = struct.unpack("<IIQQIIII", request[:40])
     body = request[40:]
-    time.sleep(delay(NAMES.get(operation, "")))
+    name, since = NAMES.get(operation, ""), time.monotonic()
+    while time.monotonic() - since < delay(name):
+        time.sleep(0.02)
     if operation == 26:  # INIT
         answer(unique, struct.pack("<IIIIHHIIHHI", 7, 31, 65536, 0, 12, 10, 65536, 1, 0, 0, 0) + b"\0" * 28)
     elif operation == 1:  # LOOKUP: names and attributes are never believed for longer than the answer

@@ -7,6 +7,7 @@ pub mod client;
 pub mod counted;
 pub mod daemon;
 pub mod dice;
+pub mod failing_disk;
 pub mod films;
 pub mod fuse;
 pub mod ledger;
