@@ -196,7 +196,7 @@ impl<'a> Transfer<'a> {
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
-        metrics::add(&pump.counters.hot_windows, 1);
+        metrics::add(&pump.counters.hot_windows, (until - self.offset).div_ceil(limits::WINDOW_BYTES));
         while self.offset < until && self.ahead != Ahead::Unknown {
             let send = || sendfile::send_file(peer.socket, &self.film.file, self.offset, until - self.offset);
             match peer.socket.try_io(Interest::WRITABLE, send) {
