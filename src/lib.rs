@@ -13,7 +13,7 @@ pub mod cli;
 // Assembly: configuration -> sockets -> lock -> admin socket -> store -> keys -> library -> shards -> drain -> exit.
 pub mod daemon;
 
-// The data plane, read first: shard, connection, exchange (one request, top-down), transfer (the pump), deadline.
+// The data plane, read first: shard, connection, exchange (one request, top-down), transfer (the pump), pace, deadline.
 pub mod serve;
 
 // The whole API on a page: one match on path and method, and what each route needs.
@@ -25,7 +25,7 @@ pub mod api;
 // The media handler: file -> conditional -> range -> extent.
 pub mod stream;
 
-// What can be watched: roots, their scan, and the index, an immutable snapshot that is swapped whole.
+// What can be watched: roots, their scan, and the index, an immutable snapshot that is swapped whole; what is open of it.
 pub mod library;
 
 // Who is watching what: slots, their limits, who gives way, and how fast it may go.
@@ -52,7 +52,7 @@ pub mod metrics;
 // Events to stderr, as text or JSON, never waiting for whoever reads them.
 pub mod log;
 
-// The doors to the kernel, the only unsafe: ring, engine, file, sendfile, socket, process.
+// The doors to the kernel, the only unsafe: ring, engine, file, closer, sendfile, socket, unix, process.
 pub mod sys;
 
 // Every capacity and time-out, with its unit, cost and reason. Numbers only, so every room may read them.

@@ -60,8 +60,8 @@ pub const SPREAD_PROBES: u64 = 16;
 /// For how long a block of a film that was found in the page cache is believed to be there: the three calls that find out cost
 /// 1.2 us, a fifth of a small range.
 pub const HOT_BELIEVED_FOR: Duration = Duration::from_millis(100);
-/// Blocks of [`WINDOW_BYTES`] that a shard remembers as hot: 32 bytes each.
-pub const HOT_BLOCKS_MAX: usize = 2048;
+/// Blocks of [`WINDOW_BYTES`] about which a shard remembers whether they are: 40 bytes each, from the first film on.
+pub const HOT_BLOCKS_MAX: usize = 1024;
 /// Bytes one stream may send before it lets the others run. At 256 KiB a small request waits 0.2 ms behind eight
 /// bulk streams; at 1 MiB 0.9 ms.
 pub const TURN_BYTES: u64 = 256 * 1024;
@@ -77,7 +77,8 @@ pub const STICKY_COLD_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// Bytes a pipe of the cold path holds: one window. 256 page slots in the kernel (10 KiB), and the pages while full.
 pub const PIPE_BYTES: usize = 1024 * 1024;
 /// Pipes of the whole process, two descriptors each. The kernel lets an unprivileged user have 64 of 1 MiB
-/// (`fs.pipe-user-pages-soft`, pipe(7)); the other half is left for whoever shares our user.
+/// (`fs.pipe-user-pages-soft`, pipe(7)); the other half is left for whoever shares our user. A shard has two at least, so from
+/// 17 shards on there may be more, and smaller ones.
 pub const PIPES_MAX: usize = 32;
 /// Cold fills of one shard that may wait for a disk at once, each a kernel worker.
 pub const FILLS_PER_SHARD_MAX: usize = 16;
@@ -98,6 +99,8 @@ pub const FILM_KEPT_FOR: Duration = Duration::from_secs(2);
 pub const FILM_LOOK_FOR: Duration = Duration::from_micros(50);
 /// How long a client waits for its turn to open such a file, and how long for the file.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client that has ended its side waits for a disk, or for its turn: it may be there and read, or be gone.
+pub const HALF_CLOSED_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a cold window waits for a descriptor, when there is none left for its pipe.
 pub const PIPE_RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a full pipe waits for a slow client before it is given up for somebody else's film, and how long a
@@ -109,6 +112,11 @@ pub const PIPE_PATIENCE_WANTED: Duration = Duration::from_millis(20);
 /// Unsent bytes a socket queues in the kernel (page references), unless `net.notsent_lowat` says otherwise. Below 1 MiB loopback
 /// loses 15 % of its speed.
 pub const NOT_SENT_BYTES: u32 = 1024 * 1024;
+/// The same where more than [`FILMS_MANY`] films of a shard are on their way: what they queue cannot be reclaimed, 256 MiB at a
+/// thousand.
+pub const NOT_SENT_BYTES_OF_MANY: u32 = 256 * 1024;
+/// See [`NOT_SENT_BYTES_OF_MANY`] (DATAPATH.md §5).
+pub const FILMS_MANY: usize = 256;
 /// Entries of a shard's submission queue; the completion queue has twice as many. 64 + 32 KiB a shard.
 pub const RING_ENTRIES: u32 = 1024;
 /// Connections the kernel holds for us before they are accepted.
@@ -140,7 +148,7 @@ pub const SHARDS_MAX: usize = 64;
 /// Bytes of a connection's read buffer, which is borrowed from the shard while a request is read and answered: none for an idle
 /// connection. Heads of players with a token have 600 to 1200.
 pub const READ_BUFFER_BYTES: usize = 2048;
-/// Read buffers a shard keeps for the next request.
+/// Read buffers a shard keeps for the next request: 128 KiB at the most.
 pub const READ_BUFFERS_KEPT_MAX: usize = 64;
 /// Buffers a shard keeps for heads of answers, and how many bytes of capacity one may have: a film's 206 has 600.
 pub const HEAD_BUFFERS_KEPT_MAX: usize = 8;
@@ -194,6 +202,8 @@ pub const PLAYBACKS_KEPT_FROM_GUESTS: usize = 2;
 pub const CONNECTIONS_PER_PLAYER: usize = 12;
 /// Without a byte acknowledged for so long a connection that has a newer beside it is superseded.
 pub const SUPERSEDED_AFTER: Duration = Duration::from_secs(10);
+/// How often a connection that has to wait for its pace before it sends looks whether it still has to.
+pub const PACE_WAIT_MAX: Duration = Duration::from_millis(250);
 /// How often a connection that plays looks at least at what its client has acknowledged.
 pub const PLAYING_LOOK_INTERVAL: Duration = Duration::from_secs(4);
 /// Over how long the rate of a stream is smoothed.

@@ -282,7 +282,8 @@ pub(super) const OPTIONS: &[Row] = &[
         Kind::Truth,
         "false",
         "Whether these two also hold for clients in the house: on this machine, or with a private, link-local or unique \
-         local address, and without a proxy between.",
+         local address. Behind a proxy that says nothing of those it asks for (no Forwarded, X-Forwarded-For or Via) \
+         everybody is in the house: say true there.",
     ),
     row(
         "net.stall_timeout",

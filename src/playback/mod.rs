@@ -2,7 +2,8 @@
 //!
 //! The one idea: limits count playbacks, never sockets, because a player holds two or three for one film and drops one with
 //! every seek. A slot is *held* while its playback is open or lingers, so whoever asks for the next range of a film joins a
-//! held playback by one compare-and-swap; a lock is taken only where a playback begins or ends.
+//! held playback by one compare-and-swap; a lock is taken only where a playback begins or ends, and where what there is is
+//! divided among them ([`pace`]).
 //!
 //! ```text
 //!          first GET that sends a body       no connection sends        30 s, or it gives way
@@ -45,7 +46,7 @@ pub use viewer::{News, Playing, Told, Viewer};
 pub struct Playbacks {
     slots: Box<[Slot]>,
     bounds: Bounds,
-    /// Taken where a playback begins or ends. Holds what the sessions of those that ended have not been told yet.
+    /// Taken where a playback begins or ends, and where their paces are divided. Holds what the sessions of those that ended have not been told yet.
     door: Mutex<Vec<Streamed>>,
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
     loop {
         let next = match head(shard, peer, &mut inbox, &mut idle).await {
             Ok(()) => {
-                if idle.has_waited() {
+                if idle.take_waited() {
                     turn = Turn::new(); // All others have had theirs.
                 }
                 exchange::run(shard, peer, &inbox, &mut turn).await
@@ -149,7 +149,7 @@ async fn first_bytes<Drain: Future>(
                 let watch = watch.get_or_insert_with(|| peer.watch_since(idle.since()));
                 if peer.unacknowledged() > 0 {
                     watch.judge().map_err(Silence::GivenUp)?;
-                    idle.begin_anew();
+                    idle.begin(); // What we sent was on its way until now.
                 } else if now.duration_since(idle.since()) >= shard.keep_alive_timeout {
                     return Err(Silence::Idle);
                 } else {

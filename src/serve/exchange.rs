@@ -4,6 +4,7 @@
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
 use std::cell::OnceCell;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use crate::auth::{Caller, Grant, Need};
 use crate::http::reject::Reject;
 use crate::http::request::{self, Body, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
+use crate::library::open::Caching;
 use crate::limits;
 use crate::metrics::{self, Open};
 use crate::playback::{Key, Playing, Refused, Watcher};
@@ -24,7 +26,7 @@ use crate::serve::peer::{Ended, Peer};
 use crate::serve::shard::Shard;
 use crate::serve::transfer::{self, Transfer, Turn};
 use crate::store::Timestamp;
-use crate::stream::{self, Caching, Film, View, Wanted};
+use crate::stream::{self, Film, View, Wanted};
 use crate::sys::sendfile::Follow;
 use crate::sys::socket::Corked;
 
@@ -112,7 +114,7 @@ impl Exchange<'_> {
             Err(Stop::Ended(ended)) => return self.cut(ended, &[]),
         };
         let keep_alive = self.request.keep_alive && !closes && !self.shard.is_draining() && self.body.can_be_finished();
-        let envelope = Envelope { keep_alive, ..Envelope::of(self.request, self.shard.date(self.now)) };
+        let envelope = Envelope { keep_alive, ..Envelope::of(self.request, self.shard.date(self.shard.now())) };
         let mut finished = response.finish(envelope, self.shard.heads.take());
         self.peer.keep_pace();
         let sent = send(self.shard, self.peer, &mut finished, turn).await;
@@ -350,7 +352,10 @@ fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, pa
 
 /// Sends a head and the parts of its body. The head is somebody else's once it is sent.
 async fn send(shard: &Shard, peer: &Peer<'_>, finished: &mut Finished<Film>, turn: &mut Turn) -> Result<(), Ended> {
-    let Finished { head, parts, .. } = finished;
+    let Finished { head, parts, length, .. } = finished;
+    if *length <= limits::TURN_BYTES {
+        shard.pump.little_asked.set(Some(Instant::now()));
+    }
     let is_alone = parts.len() == 1;
     let _corked = (parts.len() > 1).then(|| Corked::new(peer.socket));
     if parts.is_empty() {
@@ -366,6 +371,9 @@ async fn send(shard: &Shard, peer: &Peer<'_>, finished: &mut Finished<Film>, tur
             }
             Part::Extent { file, extent } => {
                 let _open = Open::new(&shard.pump.counters.open_transfers);
+                if shard.pump.counters.open_transfers.load(Ordering::Relaxed) > limits::FILMS_MANY {
+                    peer.queue_less();
+                }
                 let mut transfer = Transfer::new(file, *extent, &shard.pump);
                 transfer.begin(peer, head).await?;
                 shard.heads.put(std::mem::take(head));

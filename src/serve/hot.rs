@@ -15,8 +15,8 @@ use crate::limits;
 use crate::sys::file::{MediaFile, Residency};
 
 /// The memory of one shard.
-#[derive(Debug)]
-pub(super) struct Hot(RefCell<Box<[Option<Block>]>>);
+#[derive(Debug, Default)]
+pub(super) struct Hot(RefCell<Vec<Option<Block>>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Block {
@@ -24,12 +24,6 @@ struct Block {
     number: u64,
     residency: Residency,
     looked: Instant,
-}
-
-impl Default for Hot {
-    fn default() -> Hot {
-        Hot(RefCell::new(vec![None; limits::HOT_BLOCKS_MAX].into()))
-    }
 }
 
 impl Hot {
@@ -54,6 +48,7 @@ impl Hot {
     fn is_hot(&self, file: &MediaFile, number: u64, now: Instant) -> bool {
         let place = (file.number().wrapping_mul(61).wrapping_add(number) % limits::HOT_BLOCKS_MAX as u64) as usize;
         let mut blocks = self.0.borrow_mut();
+        blocks.resize(limits::HOT_BLOCKS_MAX, None); // At the first film; then it has this length.
         let known = blocks[place].filter(|block| (block.file, block.number) == (file.number(), number));
         if let Some(block) = known
             && now.saturating_duration_since(block.looked) < limits::HOT_BELIEVED_FOR

@@ -39,13 +39,8 @@ impl<'a, Drain: Future> Idle<'a, Drain> {
         Idle { timer, drain, is_draining: false, since: Instant::now(), has_waited: false }
     }
 
-    /// It begins to be idle.
+    /// It is idle from now on.
     pub fn begin(&mut self) {
-        (self.since, self.has_waited) = (Instant::now(), false);
-    }
-
-    /// It was not idle until now: what we sent was on its way.
-    pub fn begin_anew(&mut self) {
         self.since = Instant::now();
     }
 
@@ -54,9 +49,9 @@ impl<'a, Drain: Future> Idle<'a, Drain> {
         self.since
     }
 
-    /// Whether others were let run since it began to be idle.
-    pub fn has_waited(&self) -> bool {
-        self.has_waited
+    /// Whether others were let run since this was asked last.
+    pub fn take_waited(&mut self) -> bool {
+        std::mem::take(&mut self.has_waited)
     }
 
     /// Looks again at `at`.

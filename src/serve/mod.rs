@@ -1,7 +1,8 @@
 //! The data plane: from an accepted socket to the last byte the kernel has sent.
 //!
-//! The path of a byte is one way: `shard` accepts, `connection` keeps a socket, `exchange` answers one request,
-//! `transfer` pumps its film. A handler returns a value; only this room touches sockets. Read `exchange` first.
+//! The path of a byte is one way: `shard` accepts, `connection` keeps a socket (`idle` between two requests),
+//! `exchange` answers one, `transfer` pumps its film (`hot` knows what is in memory, `pace` how fast it may go). A
+//! handler returns a value; only this room touches sockets. Read `exchange` first.
 
 mod admission;
 mod body;

@@ -6,7 +6,6 @@
 //! held to a pace also waits before an answer for what it was handed before.
 
 use std::cell::Cell;
-use std::time::Duration;
 
 use crate::limits;
 use crate::playback::pace::{Pace, Wish};
@@ -19,16 +18,13 @@ use crate::sys::socket::{self, Acknowledged};
 pub(super) struct Pacer {
     wish: Cell<Wish>,
     /// Unsent bytes that it queues while it goes as it likes.
-    not_sent_bytes: u32,
+    not_sent_bytes: Cell<u32>,
 }
-
-/// How often a connection that has to wait before it sends looks whether it still has to.
-const WAIT_MAX: Duration = Duration::from_millis(250);
 
 impl Pacer {
     /// Of a new connection.
     pub fn new(not_sent_bytes: u32) -> Pacer {
-        Pacer { wish: Cell::new(Wish::NONE), not_sent_bytes }
+        Pacer { wish: Cell::new(Wish::NONE), not_sent_bytes: Cell::new(not_sent_bytes) }
     }
 
     /// What was wished last.
@@ -56,6 +52,16 @@ impl Peer<'_> {
         }
     }
 
+    /// One film among many that are on their way: it queues less from now on.
+    pub fn queue_less(&self) {
+        if self.pacer.not_sent_bytes.get() > limits::NOT_SENT_BYTES_OF_MANY {
+            self.pacer.not_sent_bytes.set(limits::NOT_SENT_BYTES_OF_MANY);
+            if self.pacer.wish().pace() == Pace::NONE {
+                socket::set_not_sent_bytes(self.socket, limits::NOT_SENT_BYTES_OF_MANY);
+            }
+        }
+    }
+
     /// Waits until the playback may be sent more.
     pub async fn may_send(&self) -> Result<(), Ended> {
         loop {
@@ -63,8 +69,8 @@ impl Peer<'_> {
             let watch = self.watch();
             tokio::select! {
                 biased;
-                ended = watch.told() => return Err(ended),
-                () = tokio::time::sleep(wait.min(WAIT_MAX)) => {}
+                ended = watch.broken() => return Err(ended),
+                () = tokio::time::sleep(wait.min(limits::PACE_WAIT_MAX)) => {}
             }
         }
     }
@@ -82,9 +88,9 @@ impl Peer<'_> {
             let bytes = wish.pace().bytes();
             socket::set_pace(self.socket, bytes);
             let part = bytes.map_or(u64::MAX, |bytes| bytes / limits::PACED_NOT_SENT_PART);
-            let most = u64::from(self.pacer.not_sent_bytes);
+            let most = u64::from(self.pacer.not_sent_bytes.get());
             let least = u64::from(limits::PACED_NOT_SENT_BYTES_MIN).min(most);
-            let not_sent_bytes = u32::try_from(part.clamp(least, most)).unwrap_or(self.pacer.not_sent_bytes);
+            let not_sent_bytes = u32::try_from(part.clamp(least, most)).unwrap_or(self.pacer.not_sent_bytes.get());
             socket::set_not_sent_bytes(self.socket, not_sent_bytes);
         }
         if self.viewer.is_playing() && wish.asks_since(kept) {

@@ -2,7 +2,8 @@
 //!
 //! The one idea: every wait for a peer goes through a [`Watch`], which asks TCP now and then whether the peer came further
 //! (`deadline`), lets a paused player give way when somebody else needs its seat (`admission`), and hears when its playback
-//! is stopped, or is to go at another pace (`playback`, `pace`). A connection is ended here, by its own shard, and by nobody else.
+//! is stopped, or is to go at another pace (`playback`, `pace`). A connection is ended here, by its own shard, and by nobody
+//! else.
 
 use std::io;
 use std::net::IpAddr;
@@ -185,11 +186,28 @@ impl Watch<'_> {
 
     /// Waits until the connection has broken or must end, while it is not the peer that is waited for. A peer that has only
     /// ended its side may still read.
-    pub async fn over(&self) -> Ended {
+    pub async fn broken(&self) -> Ended {
         tokio::select! {
             biased;
             ended = self.told() => ended,
             _ = self.peer.socket.ready(Interest::ERROR) => Ended::Gone,
+        }
+    }
+
+    /// The same while it is a disk that is waited for: who has ended its side is not kept for what does not come.
+    pub async fn over(&self) -> Ended {
+        let has_left = async {
+            loop {
+                tokio::time::sleep(limits::HALF_CLOSED_PATIENCE).await;
+                if socket::glance(self.peer.socket).is_ok_and(|seen| seen.has_ended) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = self.broken() => ended,
+            () = has_left => Ended::Gone,
         }
     }
 

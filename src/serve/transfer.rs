@@ -122,9 +122,6 @@ impl<'a> Transfer<'a> {
     pub fn new(film: &'a Film, extent: Extent, pump: &Pump) -> Transfer<'a> {
         let (offset, end, length) = (extent.offset, extent.end(), extent.length);
         let looked = Instant::now();
-        if length <= limits::TURN_BYTES {
-            pump.little_asked.set(Some(looked));
-        }
         let ahead = Ahead::Unknown;
         let mut transfer = Transfer { film, offset, end, ahead, looked, length };
         transfer.look(looked, pump);
@@ -196,7 +193,7 @@ impl<'a> Transfer<'a> {
         turn: &mut Turn,
         pump: &Pump,
     ) -> Result<(), Ended> {
-        metrics::add(&pump.counters.hot_windows, (until - self.offset).div_ceil(limits::WINDOW_BYTES));
+        let begun = self.offset;
         while self.offset < until && self.ahead != Ahead::Unknown {
             let send = || sendfile::send_file(peer.socket, &self.film.file, self.offset, until - self.offset);
             match peer.socket.try_io(Interest::WRITABLE, send) {
@@ -209,6 +206,7 @@ impl<'a> Transfer<'a> {
                 Err(error) => return Err(lost(error)),
             }
         }
+        metrics::add(&pump.counters.hot_windows, (self.offset - begun).div_ceil(limits::WINDOW_BYTES));
         self.ahead = Ahead::Unknown;
         Ok(())
     }

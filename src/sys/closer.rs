@@ -2,7 +2,8 @@
 //!
 //! close(2) of a file that somebody else answers for waits for him (FUSE_FLUSH; NFS writes back). A thread for each file would
 //! be as many threads as there were viewers, so the files of a root queue up for one, which exists while there are any. The
-//! queue is bounded where files are opened: a root that is too far behind opens none.
+//! queue is bounded where files are opened: a root that is too far behind opens none; only those that are open by then come on
+//! top.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -29,9 +30,11 @@ impl Closer {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut queue = self.queue();
         queue.descriptors.extend(descriptors);
-        if !std::mem::replace(&mut queue.has_thread, true) {
+        if !queue.has_thread {
             let closer = Arc::clone(self);
+            // It waits for the lock first. Where there is no thread to be had this panics, and the next file asks again.
             runtime.spawn_blocking(move || while closer.close_one() {});
+            queue.has_thread = true;
         }
     }
 

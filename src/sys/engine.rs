@@ -87,10 +87,10 @@ impl Engine {
                     opened => return opened.and_then(MediaFile::admit),
                 }
             }
+            let (permit, root) = (root.permit().await?, Arc::clone(root));
             if root.closer().is_behind() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            let (permit, root) = (root.permit().await?, Arc::clone(root));
             let open = move || MediaFile::admit_distant(root.open_waiting(&path)?, &root);
             waiting(permit, open).await
         };

@@ -17,6 +17,8 @@ use crate::sys::Fault;
 
 /// The state of a connection that was reset, or closed by both sides (linux/tcp_states.h).
 const TCP_CLOSE: u8 = 7;
+/// The state of a connection whose peer has ended its side.
+const TCP_CLOSE_WAIT: u8 = 8;
 
 /// Opens a listener on `address`. Several may share one address, each served by its own shard (SO_REUSEPORT).
 ///
@@ -195,6 +197,8 @@ pub struct Acknowledged {
     pub unanswered: u8,
     /// Bytes we sent, or queued, that it has not acknowledged yet.
     pub outstanding: u64,
+    /// Whether it has ended its side: it may still read.
+    pub has_ended: bool,
     /// Bytes a second that arrived, when that was measured last.
     pub delivery_rate: u64,
     /// Segments that were sent again since the connection began.
@@ -246,6 +250,7 @@ pub fn glance(socket: &impl AsFd) -> io::Result<Acknowledged> {
         last_heard: Duration::from_millis(u64::from(info.tcpi_last_ack_recv)),
         unanswered: info.tcpi_probes.max(info.tcpi_retransmits),
         outstanding: 0,
+        has_ended: info.tcpi_state == TCP_CLOSE_WAIT,
         delivery_rate: info.tcpi_delivery_rate,
         retransmits: info.tcpi_total_retrans,
     })
