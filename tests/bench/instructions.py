@@ -13,6 +13,7 @@ import argparse
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -112,8 +113,17 @@ class Client:
 
     def await_sleep(self):
         """Until the thread of the shard waits for us."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (self.shard / "stat").read_text().rpartition(")")[2].split()[0] != "S":
+            if time.monotonic() > deadline:
+                self.fail("the shard does not come to rest")
             time.sleep(0.0001)
+
+    def receive(self):
+        more = self.connection.recv(65536)
+        if not more:
+            self.fail("the daemon ended the connection")
+        return more
 
     def range(self):
         first = self.next * RANGE_BYTES % FILM_BYTES
@@ -124,15 +134,12 @@ class Client:
              f"Range: bytes={first}-{first + RANGE_BYTES - 1}\r\n\r\n").encode())
         seen = b""
         while b"\r\n\r\n" not in seen:
-            more = self.connection.recv(65536)
-            if not more:
-                self.fail("the daemon ended the connection")
-            seen += more
+            seen += self.receive()
         head, _, body = seen.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 206 "):
             self.fail(f"asked for a range and got {head!r}")
         while len(body) < RANGE_BYTES:
-            body += self.connection.recv(65536)
+            body += self.receive()
 
     def ranges(self, count):
         for _ in range(count):
@@ -185,6 +192,8 @@ def main():
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))  # Through the end of the daemon.
     daemon = Daemon(options)
     try:
         client = Client(daemon)

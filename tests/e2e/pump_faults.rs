@@ -96,7 +96,9 @@ fn a_disk_that_fails_ends_its_own_film_only() {
             assert!(received < failing_disk::FILM_BYTES, "the disk did not fail");
             assert_eq!(daemon.ledger().sum("reelway_faults_total"), round);
         }
-        assert_eq!(daemon.log.lines_with("film could not be read").len(), 3);
+        eventually("the log says so", PATIENCE, || {
+            (daemon.log.lines_with("film could not be read").len() == 3).then_some(())
+        });
         sound_film_plays(&daemon);
         other.expect(Pattern::of(SOUND), MIB, SOUND_BYTES - MIB);
         drop(other);
@@ -107,8 +109,18 @@ fn a_disk_that_fails_ends_its_own_film_only() {
 
 /// How many watch films of a root that hangs.
 const HANGING: usize = 40;
-/// What a root that hangs may cost in threads: four that open, eight that read, one that closes, and the kernel's spare ones.
-const THREADS_MORE_MAX: usize = 16;
+/// What a root that hangs may cost in threads: four that open, eight of each of two shards that read, one that closes, and the
+/// kernel's spare ones.
+const THREADS_MORE_MAX: usize = 24;
+
+/// Lets a root answer again, also where a test ends in the middle: nobody can end a process that waits for it.
+struct Answers<'a>(&'a Distant);
+
+impl Drop for Answers<'_> {
+    fn drop(&mut self) {
+        self.0.delay("NOTHING", 0);
+    }
+}
 
 /// A root that answers nothing of one kind, beside one that is well, and viewers of both.
 fn beside_a_root_that_hangs(request: &str, wrapper: &[String]) {
@@ -122,6 +134,7 @@ fn beside_a_root_that_hangs(request: &str, wrapper: &[String]) {
     sound_film_plays_cold(&daemon, &folder);
     let (before, threads_before) = (daemon.holdings_at_rest(), threads(&daemon));
     distant.delay(request, 3600);
+    let answers = Answers(&distant);
     let bearer = daemon.bearer();
     let fields = [("Authorization", bearer.as_str()), ("Range", "bytes=0-2097151")];
     let mut viewers: Vec<Client> = (0..HANGING)
@@ -144,7 +157,10 @@ fn beside_a_root_that_hangs(request: &str, wrapper: &[String]) {
         let more = threads(&daemon).saturating_sub(threads_before);
         assert!(more <= THREADS_MORE_MAX, "{request} hangs, and there are {more} threads more");
     }
-    viewers.into_iter().for_each(Client::reset);
+    // Half of them say that they go, and half of them just do.
+    for (number, viewer) in viewers.into_iter().enumerate() {
+        if number % 2 == 0 { viewer.reset() } else { drop(viewer) }
+    }
     // The root still hangs.
     eventually("the slots come back", PATIENCE, || {
         let ledger = daemon.ledger();
@@ -152,7 +168,7 @@ fn beside_a_root_that_hangs(request: &str, wrapper: &[String]) {
         (held == [0, 0] && ledger.sum("reelway_connections") <= 1).then_some(())
     });
     sound_film_plays_cold(&daemon, &folder);
-    distant.delay("NOTHING", 0);
+    drop(answers);
     daemon.expect_holdings(&before);
     let mut late = Client::connect(daemon.address);
     daemon.ask_film(&mut late, "distant-0.mp4", Some("bytes=0-99"));
@@ -308,6 +324,7 @@ fn storms_of_resets_while_the_disk_is_asked_leave_nothing_behind() {
     }
     daemon.expect_holdings(&before);
     let after = daemon.ledger();
+    assert!(after.cold_windows().0 >= ROUNDS, "the disk was not asked");
     assert_eq!((after.sum("reelway_panics_total"), after.sum("reelway_faults_total")), (0, 0));
     assert!(after.sum("reelway_pipes") <= 32);
     sound_film_plays_cold(&daemon, &folder);

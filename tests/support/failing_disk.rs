@@ -5,7 +5,6 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -40,7 +39,7 @@ impl FailingDisk {
         fs::create_dir(&folder).unwrap();
         Pattern::of(FILM).write(&content.join(FILM), FILM_BYTES);
         let image = place.path().join("image");
-        let mut make = Command::new("/sbin/mkfs.ext4");
+        let mut make = program("mkfs.ext4");
         make.args(["-q", "-O", "^has_journal", "-m", "0", "-d"]).arg(&content).arg(&image).arg("64M");
         run(&mut make, PATIENCE).succeeded();
         fs::remove_dir_all(&content).unwrap();

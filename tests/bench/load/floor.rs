@@ -1,5 +1,6 @@
-//! The floor: what the kernel's sendfile alone costs. One thread, epoll, sendfile until the socket takes no more, corked. The offset and the
-//! length are read from the request's range; the head that is sent before the bytes is the least that a client needs.
+//! The floor: what the kernel's sendfile alone costs. One thread, epoll, sendfile until the socket takes no more, corked. The
+//! offset and the length are read from the request's range; the head that is sent before the bytes is the least that a client
+//! needs.
 
 use std::fs::File;
 use std::io;
