@@ -122,6 +122,12 @@ impl<'a> Inbox<'a> {
         read
     }
 
+    /// Takes what came with the connection, if anything did. Whether that was its end, the next read tells.
+    pub fn read_early(&mut self, socket: &TcpStream) {
+        let count = socket::receive(socket, self.space()).unwrap_or(0);
+        self.fill(count);
+    }
+
     /// Where the next bytes go.
     fn space(&mut self) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(|| self.buffers.take());

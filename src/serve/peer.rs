@@ -83,14 +83,18 @@ impl<'a> Peer<'a> {
         socket::acknowledged(self.socket).map_or(0, |seen| seen.outstanding)
     }
 
-    /// Whether it has acknowledged all that we sent, and nothing of what it said is unread: a close that would not reset the
-    /// connection before it has read our last byte.
-    pub fn has_everything(&self) -> bool {
-        let has_read = || match socket::peek(self.socket, &mut [0]) {
+    /// Whether nothing of what it said is unread, as far as is known: a close would then not reset the connection before it has
+    /// read our last byte. Costs a call only if something has come.
+    pub fn is_silent(&self) -> bool {
+        match self.socket.try_io(Interest::READABLE, || socket::peek(self.socket, &mut [0])) {
             Ok(count) => count == 0,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
-        socket::unacknowledged(self.socket).is_ok_and(|bytes| bytes == 0) && has_read()
+        }
+    }
+
+    /// Whether it has acknowledged all that we sent.
+    pub fn has_everything(&self) -> bool {
+        socket::unacknowledged(self.socket).is_ok_and(|bytes| bytes == 0)
     }
 
     /// How often to look how far it has come.
