@@ -257,8 +257,8 @@ pub(super) const OPTIONS: &[Row] = &[
         "net.notsent_lowat",
         integer(4096, 1 << 30),
         "1048576",
-        "What a connection queues in the kernel before it is sent. Less spares memory where many watch over slow lines, \
-         more than 256 of them 256 KiB; below 1 MiB fast lines lose some of their speed.",
+        "What a connection queues in the kernel before it is sent; 256 KiB at the most where a shard sends more than \
+         256 films. Less spares memory where many watch over slow lines; below 1 MiB fast lines lose some of their speed.",
     )
     .unit("bytes"),
     row(

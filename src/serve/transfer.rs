@@ -288,3 +288,27 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn turns_are_short_while_anybody_asks_for_little() {
+        let pump = Pump {
+            engine: Engine::Threads,
+            pipes: Pipes::new(1, 1, Arc::default()),
+            hot: Hot::default(),
+            little_asked: Cell::default(),
+            counters: Arc::default(),
+        };
+        let now = Instant::now();
+        assert_eq!(pump.turn_bytes(now), limits::LONG_TURN_BYTES);
+        pump.little_asked.set(Some(now));
+        assert_eq!(pump.turn_bytes(now), limits::TURN_BYTES);
+        let later = now + limits::SHORT_TURNS_FOR;
+        assert_eq!(pump.turn_bytes(later - Duration::from_millis(1)), limits::TURN_BYTES);
+        assert_eq!(pump.turn_bytes(later), limits::LONG_TURN_BYTES);
+    }
+}
