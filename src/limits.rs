@@ -40,9 +40,6 @@ pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a closed connection lingers, once everything was acknowledged and the peer says nothing more, for the peer to
 /// close its side first: a reset would take back the last bytes of a response it has not read yet (RFC 9112 §9.6).
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of a body that a client which asked to close is left with: its window is as large from the start, so the kernel has
-/// them there without us.
-pub const SOON_READ_BYTES_MAX: u64 = 32 * 1024;
 /// Without any byte acknowledged for so long a player is paused, and gives way where there are too many connections. Players
 /// that fetch in bursts are silent for 30 s between them.
 pub const PAUSED_AFTER: Duration = Duration::from_secs(60);

@@ -63,14 +63,14 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
             Err(Silence::Draining) => exchange::refuse(shard, peer, inbox.pending(), &Reject::Draining).await,
             Err(Silence::GivenUp(ended)) => return give_up(shard, peer, &ended),
             // A client may end its side and still be reading what it asked for.
-            Err(Silence::Closed) => Next::CloseAsAsked { length: u64::MAX },
+            Err(Silence::Closed) => Next::CloseAsAsked,
             Err(Silence::Idle) => Next::Close,
         };
         match next {
             Next::KeepAlive { consumed } => inbox.consume(consumed),
-            // Most have read it by now, or the kernel has no trouble to let them, and are not waited for.
-            Next::CloseAsAsked { length } if peer.is_silent() && is_soon_read(peer, length) => return,
-            Next::Close | Next::CloseAsAsked { .. } => {
+            // Most have read it by now, and are not waited for.
+            Next::CloseAsAsked if peer.is_silent() && peer.has_everything() => return,
+            Next::Close | Next::CloseAsAsked => {
                 drop(inbox);
                 return Box::pin(linger(shard, peer)).await;
             }
@@ -78,11 +78,6 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
         }
         turn.spend(limits::REQUEST_TURN_BYTES, shard.pump.engine).await;
     }
-}
-
-/// Whether an answer whose body has `length` bytes has been read, or will be without us: it lies in the buffer of any client.
-fn is_soon_read(peer: &Peer<'_>, length: u64) -> bool {
-    length <= limits::SOON_READ_BYTES_MAX || peer.has_everything()
 }
 
 /// Reads until a whole head, or one that is certain to be refused, stands in the inbox.

@@ -40,11 +40,8 @@ pub(super) enum Next {
     },
     /// We said all we had to say: it is closed once the client has read it.
     Close,
-    /// The same, and the client said that it would say no more. It was sent so many bytes now.
-    CloseAsAsked {
-        /// Bytes of the body.
-        length: u64,
-    },
+    /// The same, and the client said that it would say no more.
+    CloseAsAsked,
     /// It was cut short: reset, so that the client cannot take it for whole.
     Reset,
 }
@@ -125,9 +122,7 @@ impl Exchange<'_> {
             playing.leave(self.shard.now());
         }
         match sent {
-            Ok(()) if finished.close && !self.request.keep_alive && self.body.is_all_there() => {
-                Next::CloseAsAsked { length: finished.length }
-            }
+            Ok(()) if finished.close && !self.request.keep_alive && self.body.is_all_there() => Next::CloseAsAsked,
             Ok(()) if finished.close => Next::Close,
             // The rest of a body nobody wanted, after the answer: who sends it slowly waits for nothing else.
             Ok(()) => {
