@@ -297,19 +297,13 @@ pub fn phrase(status: u16) -> &'static str {
     }
 }
 
-/// The status line. A film's are written already. RFC 9112 §4
+/// The status line. RFC 9112 §4
 fn write_status(head: &mut Vec<u8>, status: u16) {
-    match status {
-        200 => head.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
-        206 => head.extend_from_slice(b"HTTP/1.1 206 Partial Content\r\n"),
-        _ => {
-            head.extend_from_slice(b"HTTP/1.1 ");
-            write_number(head, status.into());
-            head.push(b' ');
-            head.extend_from_slice(phrase(status).as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-    }
+    head.extend_from_slice(b"HTTP/1.1 ");
+    write_number(head, status.into());
+    head.push(b' ');
+    head.extend_from_slice(phrase(status).as_bytes());
+    head.extend_from_slice(b"\r\n");
 }
 
 /// What [`Extent::content_range`] shows, without going through a formatter.

@@ -143,8 +143,7 @@ fn is_port(text: &str) -> bool {
 /// `reg-name` with at least one character; an IPv4 address is one too. RFC 3986 §3.2.2
 fn is_registered_name(text: &str) -> bool {
     let is_allowed = |byte: u8| PLAIN[usize::from(byte)] || b"!$&'()*+,;=%".contains(&byte);
-    let is_plain = text.bytes().all(|byte| PLAIN[usize::from(byte)]);
-    !text.is_empty() && (is_plain || (text.bytes().all(is_allowed) && has_whole_escapes(text.as_bytes())))
+    !text.is_empty() && text.bytes().all(is_allowed) && has_whole_escapes(text.as_bytes())
 }
 
 /// Whether it is `https://` rather than `http://`, and what follows; a scheme is case-insensitive. RFC 3986 §3.1

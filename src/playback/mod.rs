@@ -46,7 +46,8 @@ pub use viewer::{News, Playing, Told, Viewer};
 pub struct Playbacks {
     slots: Box<[Slot]>,
     bounds: Bounds,
-    /// Taken where a playback begins or ends, and where their paces are divided. Holds what the sessions of those that ended have not been told yet.
+    /// Taken where a playback begins or ends, and where their paces are divided. Holds what the sessions of those that ended
+    /// have not been told yet.
     door: Mutex<Vec<Streamed>>,
 }
 

@@ -163,8 +163,7 @@ impl<'a> Transfer<'a> {
 
     /// Looks how much can be sent without waiting for a disk.
     fn look(&mut self, now: Instant, pump: &Pump) {
-        let left = self.end - self.offset;
-        let length = if left <= limits::TURN_BYTES { left } else { pump.turn_bytes(now).min(left) };
+        let length = pump.turn_bytes(now).min(self.end - self.offset);
         self.looked = now;
         self.ahead = match pump.hot.length_from(&self.film.file, self.offset, length, now) {
             0 => Ahead::Cold,
