@@ -4,7 +4,7 @@
 //! its operations, [`engine`] who waits for the disk (the ring, or threads where there is no ring), [`mod@file`]
 //! library roots and the files in them, `closer` who closes those that are distant, [`sendfile`] the zero-copy calls
 //! and pipes, [`socket`] listeners and what TCP knows about a peer, [`process`] what belongs to the process as a
-//! whole.
+//! whole, [`systemd`] the service manager.
 #![allow(unsafe_code)] // The one place of the crate; every block names the contract it keeps.
 
 mod closer;
@@ -14,6 +14,7 @@ pub mod process;
 pub mod ring;
 pub mod sendfile;
 pub mod socket;
+pub mod systemd;
 pub mod unix;
 
 use std::fmt;
