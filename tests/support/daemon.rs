@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::client::{self, Answer, Client, Head};
 use super::films::url_path;
 use super::ledger::Ledger;
+use super::unit::{self, Unit};
 use super::{Finished, PATIENCE, eventually, exit_code, scratch};
 
 /// The account every home has.
@@ -141,7 +142,10 @@ impl Home {
         let program = env!("CARGO_BIN_EXE_reelway");
         let mut words = self.wrapper.iter().map(String::as_str);
         match words.next() {
-            None => self.prepared(Command::new(program), &["serve"]),
+            None => match Unit::installed() {
+                Some(unit) => self.in_unit(&unit),
+                None => self.prepared(Command::new(program), &["serve"]),
+            },
             Some(first) => {
                 let rest: Vec<&str> = words.chain([program, "serve"]).collect();
                 self.prepared(Command::new(first), &rest)
@@ -149,13 +153,28 @@ impl Home {
         }
     }
 
+    /// The installed `reelway serve` in the sandbox of its unit.
+    fn in_unit(&self, unit: &Unit) -> Command {
+        let mut command = unit.command(&self.unit_name(), self.directory.path(), &self.environment);
+        command.args(["/usr/bin/reelway", "--config"]).arg(self.configuration()).arg("serve");
+        command
+    }
+
+    /// The unit of this home's daemon, where it has one.
+    fn unit_name(&self) -> String {
+        let name = self.directory.path().file_name().unwrap_or_default().to_string_lossy();
+        format!("reelway-e2e-{}.service", name.trim_start_matches('.'))
+    }
+
     /// Starts the daemon and waits until it listens and knows its films.
     pub fn start_signed_out(&self) -> Daemon {
         let mut command = self.serve_command();
+        let is_in_unit = command.get_program() == "systemd-run";
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());
         let mut daemon = Daemon {
+            process: child.id(),
             child,
             log,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -168,6 +187,9 @@ impl Home {
         daemon.address =
             address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {listening}"));
         daemon.log.wait_for("library scanned");
+        if is_in_unit {
+            daemon.process = unit::main_process(&self.unit_name());
+        }
         daemon
     }
 }
@@ -175,6 +197,8 @@ impl Home {
 /// A running daemon.
 pub struct Daemon {
     child: Child,
+    /// The daemon itself: the child, or what that has systemd run.
+    process: u32,
     /// Everything it logged.
     pub log: Arc<Log>,
     /// Where it listens.
@@ -246,12 +270,17 @@ impl Daemon {
 
     /// Its process id.
     pub fn process(&self) -> u32 {
-        self.child.id()
+        self.process
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        let process = i32::try_from(self.process).ok().and_then(Pid::from_raw);
+        process.unwrap_or_else(|| panic!("{} is no process", self.process))
     }
 
     /// Waits until it has ended by itself: the exit code, or none if a signal ended it.
@@ -318,8 +347,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _ = self.child.kill();
+        // It may have ended by itself; then there is nothing to kill. Until it is waited for, no other has its number.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = kill_process(self.pid(), Signal::KILL);
+        }
         let _ = self.child.wait();
         self.log.wait_for_end();
         let text = self.log.text();

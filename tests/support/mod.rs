@@ -19,6 +19,7 @@ pub mod questions;
 pub mod ranges;
 pub mod slow_disk;
 pub mod trace;
+pub mod unit;
 pub mod unread;
 pub mod without_ring;
 
