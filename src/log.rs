@@ -5,6 +5,8 @@
 //! its own writes: when the reader of stderr stops, lines are dropped and counted, and no stream waits. Tokens and
 //! passwords are never given to a log call; a target is logged without its query.
 
+pub mod messages;
+
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
