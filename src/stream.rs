@@ -21,6 +21,7 @@ use crate::http::response::{FieldLines, Response};
 use crate::library::kept::Kept;
 use crate::library::open::{Caching, OpenVideo};
 use crate::library::{self, Candidate, Library};
+use crate::log::messages;
 use crate::playback::{Key, Owner, Player, Watcher, pace};
 use crate::store::Timestamp;
 use crate::sys::engine::Engine;
@@ -145,7 +146,7 @@ async fn open_first(
 
 fn refuse(candidate: &Candidate<'_>, error: &io::Error) -> Reject {
     let (root, path) = (candidate.root_name, candidate.path);
-    tracing::warn!(root, path, error = %error, "film could not be opened");
+    tracing::warn!(name: messages::FILM_NOT_OPENED, root, path, error = %error, "film could not be opened");
     // Another program holds a lease on the file (fcntl(2)), or its disk does not answer: later it may.
     let is_passing = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
     if is_passing || file::is_exhaustion(error) {

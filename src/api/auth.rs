@@ -22,6 +22,7 @@ use crate::auth::{BAD_LINK, BAD_PASSWORD, BAD_TOKEN};
 use crate::http::reject::{Reject, Running};
 use crate::http::response::Response;
 use crate::limits;
+use crate::log::messages;
 use crate::store::{AuditAction, Device, Fault, Login as Recorded, NewSession, Room, Session, Timestamp, User};
 
 #[derive(Deserialize)]
@@ -83,7 +84,10 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
     };
     services.sessions.enter(&session, &user, moment, now);
     let Asking { request_id, client_ip, .. } = asking;
-    tracing::info!(%request_id, user_id = %user.id, session_id = %session.id, %client_ip, "signed in");
+    tracing::info!(
+        name: messages::SIGNED_IN, %request_id, user_id = %user.id, session_id = %session.id, %client_ip,
+        "signed in"
+    );
     signed_in(services, &session, &User { last_login: Some(now), ..user }, now)
 }
 
@@ -293,7 +297,7 @@ fn running(session: &Session) -> Running {
 /// The answer to a login and to a refresh.
 fn signed_in<F>(services: &Services, session: &Session, user: &User, now: Timestamp) -> Result<Response<F>, Reject> {
     let token = services.signer.sign(&claims(session, user, now)).map_err(|error| {
-        tracing::error!(error = %error, "token could not be signed");
+        tracing::error!(name: messages::TOKEN_NOT_SIGNED, error = %error, "token could not be signed");
         Reject::Internal
     })?;
     let age = session.expires_at.seconds().saturating_sub(now.seconds());

@@ -15,6 +15,7 @@ use crate::http::response::Response;
 use crate::http::target;
 use crate::library::index::Sort;
 use crate::limits;
+use crate::log::messages;
 use crate::store::{Fault, Timestamp};
 
 /// The playlist of the whole library, by title.
@@ -58,7 +59,7 @@ fn token(
 ) -> Result<String, Reject> {
     let (iat, exp) = (now.seconds().unsigned_abs(), expires_at.seconds().unsigned_abs());
     services.signer.sign_media(&MediaClaims { sub, session, video, iat, exp }).map_err(|error| {
-        tracing::error!(%error, "token could not be signed");
+        tracing::error!(name: messages::TOKEN_NOT_SIGNED, %error, "token could not be signed");
         Reject::Internal
     })
 }

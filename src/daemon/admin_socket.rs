@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use crate::config::Config;
+use crate::log::messages;
 use crate::sys::Fault;
 use crate::sys::unix::{self, Listening};
 
@@ -24,7 +25,10 @@ impl AdminSocket {
         let path = path(config);
         let listening = unix::listen(&path).inspect_err(|error| {
             let socket = path.display();
-            tracing::warn!(%socket, %error, "no admin socket: the command line cannot talk to this daemon");
+            tracing::warn!(
+                name: messages::ADMIN_SOCKET_MISSING, %socket, %error,
+                "no admin socket: the command line cannot talk to this daemon"
+            );
         });
         AdminSocket(listening.ok())
     }

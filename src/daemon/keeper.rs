@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use crate::daemon::{block_on, now};
 use crate::limits;
+use crate::log::messages;
 use crate::playback::{Owner, Streamed};
 use crate::serve::State;
 use crate::session::guests::Sent;
@@ -73,7 +74,10 @@ fn look_after(state: &State, complained: &mut bool) {
         Err(error) if *complained => tracing::debug!(%error, "activity of sessions could not be written"),
         Err(error) => {
             *complained = true;
-            tracing::warn!(%error, "activity of sessions could not be written; it is tried again");
+            tracing::warn!(
+                name: messages::ACTIVITY_NOT_WRITTEN, %error,
+                "activity of sessions could not be written; it is tried again"
+            );
         }
     }
 }

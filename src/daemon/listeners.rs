@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use crate::config::Config;
 use crate::daemon::admin_socket::AdminSocket;
+use crate::log::messages;
 use crate::serve::shard::Listener;
 use crate::sys::{Fault, socket};
 
@@ -46,7 +47,10 @@ impl Listeners {
             if let Some(listener) = by_shard[0].get(number) {
                 let (congestion_control, notsent_lowat) =
                     (socket::congestion_control(listener), socket::not_sent_bytes(listener));
-                tracing::info!(address = %address, congestion_control, notsent_lowat, "listening");
+                tracing::info!(
+                    name: messages::LISTENING, address = %address, congestion_control, notsent_lowat,
+                    "listening"
+                );
             }
         }
         Ok(Listeners(by_shard))

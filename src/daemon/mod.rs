@@ -27,7 +27,7 @@ use crate::config::{Config, Loaded};
 use crate::http::cors;
 use crate::library::Library;
 use crate::limits;
-use crate::log;
+use crate::log::{self, messages};
 use crate::metrics::Metrics;
 use crate::playback::pace::{Caps, Pace};
 use crate::playback::{Bounds, Playbacks};
@@ -81,7 +81,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let Loaded { config, warnings, .. } = loaded;
     let _log = log::start(config.log.format, &config.log.level).map_err(StartError::Other)?;
     log_panics();
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    warnings.iter().for_each(|warning| tracing::warn!(name: messages::CONFIGURATION_DOUBTFUL, "{warning}"));
     raise_descriptor_limit()?;
 
     let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
@@ -100,7 +100,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
 
     let failure = match signals.wait(failures.recv()) {
         Either::Signal(name) => {
-            tracing::info!(signal = name, "draining");
+            tracing::info!(name: messages::DRAINING, signal = name, "draining");
             None
         }
         Either::Other(failure) => {
@@ -117,7 +117,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     keeper.end();
     store.close();
     drop(admin);
-    tracing::info!(drained = is_drained, "stopped");
+    tracing::info!(name: messages::STOPPED, drained = is_drained, "stopped");
     failure.map_or(Ok(()), Err)
 }
 
@@ -127,7 +127,7 @@ fn log_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let payload = panic.payload();
         let reason = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
-        tracing::error!(place, reason = reason.unwrap_or_default(), "a task panicked");
+        tracing::error!(name: messages::TASK_PANICKED, place, reason = reason.unwrap_or_default(), "a task panicked");
     }));
 }
 
@@ -145,7 +145,10 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
             Ok(())
         }
         Err(error) => {
-            tracing::warn!(error = %error, "descriptor limit could not be raised");
+            tracing::warn!(
+                name: messages::DESCRIPTOR_LIMIT_LOW, error = %error,
+                "descriptor limit could not be raised"
+            );
             Ok(())
         }
     }
@@ -188,17 +191,26 @@ pub(crate) fn services(config: Config, shards: usize) -> Result<Services, StartE
     let store = Store::open(&config.directories.database_file())?;
     let keyring = Keyring::find(&key_places(&config), now())?;
     for warning in &keyring.warnings {
-        tracing::warn!("{warning}; whoever signed in before the key was replaced has to sign in again");
+        tracing::warn!(
+            name: messages::SIGNING_KEY_REPLACED,
+            "{warning}; whoever signed in before the key was replaced has to sign in again"
+        );
     }
     let signer = Signer::new(&keyring).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
     let roots = config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()));
     let library = Arc::new(Library::open(roots, &config.video.supported_formats));
     if config.library.roots.is_empty() {
-        tracing::warn!("no library roots: set library.roots in the configuration, or VIDEOS_PATH");
+        tracing::warn!(
+            name: messages::LIBRARY_WITHOUT_ROOTS,
+            "no library roots: set library.roots in the configuration, or VIDEOS_PATH"
+        );
     }
     let (engine, refusal) = Engine::choose();
     if let Some(reason) = &refusal {
-        tracing::warn!(reason = %reason, "io_uring is not available; threads wait for the disk instead");
+        tracing::warn!(
+            name: messages::RING_MISSING, reason = %reason,
+            "io_uring is not available; threads wait for the disk instead"
+        );
     }
     let mut metrics = Metrics::new(shards, engine.name());
     metrics.log_lines_dropped = log::lines_dropped;
@@ -308,7 +320,7 @@ fn join(shards: Vec<JoinHandle<()>>) {
         if shard.is_finished() {
             let _ = shard.join();
         } else {
-            tracing::warn!("a shard still waits for a disk; leaving without it");
+            tracing::warn!(name: messages::SHARD_LEFT_BEHIND, "a shard still waits for a disk; leaving without it");
         }
     }
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::http::media_type;
 use crate::library::index::{Index, Video};
+use crate::log::messages;
 use crate::store::{Store, Timestamp};
 use crate::sys::file::Root;
 
@@ -80,7 +81,11 @@ impl Library {
             .into_iter()
             .map(|(name, path)| {
                 let directory = Root::open(&path)
-                    .inspect_err(|fault| tracing::warn!(root = name, error = %fault, "library root is not available"))
+                    .inspect_err(|fault| {
+                        tracing::warn!(
+                            name: messages::ROOT_MISSING, root = name, error = %fault, "library root is not available"
+                        );
+                    })
                     .ok()
                     .map(Arc::new);
                 LibraryRoot { name, path, directory }
@@ -159,7 +164,10 @@ impl Library {
         match store.videos_sync(whole_roots, found.rows(self), now).await {
             Ok(first_seen) => found.remember(&first_seen),
             Err(fault) => {
-                tracing::error!(error = %fault, "library could not be written to the store");
+                tracing::error!(
+                    name: messages::LIBRARY_NOT_STORED, error = %fault,
+                    "library could not be written to the store"
+                );
                 state.store_fault = Some(fault.to_string());
             }
         }
@@ -167,7 +175,7 @@ impl Library {
         let videos = index.len();
         self.index.store(Arc::new(index));
         self.state.store(Arc::new(state));
-        tracing::info!(videos, skipped = found.skipped, "library scanned");
+        tracing::info!(name: messages::LIBRARY_SCANNED, videos, skipped = found.skipped, "library scanned");
     }
 }
 

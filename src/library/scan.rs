@@ -12,6 +12,7 @@ use crate::http::media_type;
 use crate::library::index::Video;
 use crate::library::{Library, video_id};
 use crate::limits;
+use crate::log::messages;
 use crate::store::FoundVideo;
 use crate::store::Timestamp;
 
@@ -42,11 +43,17 @@ fn walk_folder(library: &Library, root: usize, folder: &Path, below: &str, depth
         Ok(_) => return found.skip(folder, &"too many folders below one another"),
         Err(error) if depth == 0 => {
             let (name, path) = (&library.roots()[root].name, folder.display());
-            tracing::warn!(root = name, %path, %error, "library root cannot be read; may the service user enter it?");
+            tracing::warn!(
+                name: messages::ROOT_UNREADABLE, root = name, %path, %error,
+                "library root cannot be read; may the service user enter it?"
+            );
             return found.unreadable_roots.push(root);
         }
         Err(error) => {
-            tracing::warn!(path = %folder.display(), %error, "folder of the library cannot be read");
+            tracing::warn!(
+                name: messages::FOLDER_UNREADABLE, path = %folder.display(), %error,
+                "folder of the library cannot be read"
+            );
             found.partial_roots.push(root);
             return found.skip(folder, &error);
         }

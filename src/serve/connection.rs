@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::http::reject::Reject;
 use crate::limits;
+use crate::log::messages;
 use crate::metrics;
 use crate::serve::Phase;
 use crate::serve::exchange::{self, Next};
@@ -271,11 +272,11 @@ fn give_up(shard: &Shard, peer: &Peer<'_>, ended: &Ended) {
     match ended {
         Ended::Stalled => {
             metrics::add(&counters.stalled, 1);
-            tracing::info!(%client_ip, "client stalled before the end of its answer");
+            tracing::info!(name: messages::CLIENT_STALLED, %client_ip, "client stalled before the end of its answer");
         }
         Ended::GaveWay => {
             metrics::add(&counters.gave_way, 1);
-            tracing::info!(%client_ip, "paused client gave way to another");
+            tracing::info!(name: messages::CLIENT_GAVE_WAY, %client_ip, "paused client gave way to another");
         }
         Ended::Gone | Ended::Stopped | Ended::Superseded | Ended::LostSlot | Ended::Truncated | Ended::Disk(_) => {
             tracing::debug!(%client_ip, ?ended, "client went away")

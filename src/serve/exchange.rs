@@ -17,6 +17,7 @@ use crate::http::request::{self, Body, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::library::open::Caching;
 use crate::limits;
+use crate::log::messages;
 use crate::metrics::{self, Open};
 use crate::playback::{Key, Playing, Refused, Watcher};
 use crate::route::{self, Resolved, Route, Wanting};
@@ -291,15 +292,24 @@ impl Exchange<'_> {
             }
             Ended::Stalled => {
                 metrics::add(&counters.stalled, 1);
-                tracing::info!(request_id, user_id, video_id, path, %client_ip, "client stalled");
+                tracing::info!(
+                    name: messages::CLIENT_STALLED, request_id, user_id, video_id, path, %client_ip,
+                    "client stalled"
+                );
             }
             Ended::GaveWay => {
                 metrics::add(&counters.gave_way, 1);
-                tracing::info!(request_id, user_id, video_id, path, %client_ip, "paused client gave way to another");
+                tracing::info!(
+                    name: messages::CLIENT_GAVE_WAY, request_id, user_id, video_id, path, %client_ip,
+                    "paused client gave way to another"
+                );
             }
             Ended::Stopped => {
                 metrics::add(&counters.stopped, 1);
-                tracing::info!(request_id, user_id, video_id, path, %client_ip, "stream was stopped");
+                tracing::info!(
+                    name: messages::STREAM_STOPPED, request_id, user_id, video_id, path, %client_ip,
+                    "stream was stopped"
+                );
             }
             Ended::Superseded => {
                 metrics::add(&counters.superseded, 1);
@@ -307,15 +317,24 @@ impl Exchange<'_> {
             }
             Ended::LostSlot => {
                 metrics::add(&counters.gave_way, 1);
-                tracing::info!(request_id, user_id, video_id, path, %client_ip, "paused player plays on, and all streams are taken");
+                tracing::info!(
+                    name: messages::PLAYER_LOST_ITS_PLACE, request_id, user_id, video_id, path, %client_ip,
+                    "paused player plays on, and all streams are taken"
+                );
             }
             Ended::Truncated => {
                 metrics::add(&counters.truncated, 1);
-                tracing::warn!(request_id, user_id, video_id, path, %client_ip, "film became shorter while it was sent");
+                tracing::warn!(
+                    name: messages::FILM_TRUNCATED, request_id, user_id, video_id, path, %client_ip,
+                    "film became shorter while it was sent"
+                );
             }
             Ended::Disk(error) => {
                 metrics::add(&counters.faults, 1);
-                tracing::error!(request_id, user_id, video_id, path, %client_ip, %error, "film could not be read");
+                tracing::error!(
+                    name: messages::FILM_UNREADABLE, request_id, user_id, video_id, path, %client_ip, %error,
+                    "film could not be read"
+                );
             }
         }
         Next::Reset

@@ -20,6 +20,7 @@ use crate::http::date;
 use crate::http::reject::Reject;
 use crate::library::kept::Kept;
 use crate::limits;
+use crate::log::messages;
 use crate::metrics::{self, Open};
 use crate::playback::Viewer;
 use crate::serve::deadline::Patience;
@@ -174,7 +175,10 @@ async fn accept(shard: Rc<Shard>, door: Door) {
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
                     if complained.is_none_or(|at: Instant| at.elapsed() > limits::ACCEPT_COMPLAINT_INTERVAL) {
                         complained = Some(Instant::now());
-                        tracing::warn!(error = %error, "connections cannot be accepted");
+                        tracing::warn!(
+                            name: messages::CONNECTIONS_NOT_ACCEPTED, error = %error,
+                            "connections cannot be accepted"
+                        );
                     }
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }
