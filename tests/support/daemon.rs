@@ -26,7 +26,8 @@ pub const USER: &str = "ann";
 /// Its password; no other text may contain it.
 pub const PASSWORD: &str = "open-sesame-7Qx-31";
 
-/// Folders, environment and account of a daemon.
+/// Folders, environment and account of a daemon. A clone has the same folders.
+#[derive(Clone)]
 pub struct Home {
     directory: Arc<TempDir>,
     environment: Vec<(String, String)>,
@@ -171,7 +172,11 @@ impl Home {
         let mut command = self.serve_command();
         let is_in_unit = command.get_program() == "systemd-run";
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        self.followed(command.stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The daemon that a child is, once it listens and knows its films. Its standard error must be a pipe.
+    pub fn followed(&self, mut child: Child) -> Daemon {
         let log = Log::follow(child.stderr.take().unwrap());
         let mut daemon = Daemon {
             process: child.id(),

@@ -11,6 +11,7 @@ pub mod failing_disk;
 pub mod films;
 pub mod fuse;
 pub mod ledger;
+pub mod manager;
 pub mod mpv;
 pub mod multipart;
 pub mod page_cache;
