@@ -1,0 +1,38 @@
+# Sourced by the scenarios that drive a machine from outside. The runner says which: TESTBED, KIND, INPUTS (what goes to /srv/in),
+# and NAME, the machine's.
+# shellcheck shell=bash
+set -uo pipefail
+failures=0 checks=0
+WORK=$(mktemp -d)
+
+check() {
+    local sentence=$1 said; shift
+    checks=$((checks + 1))
+    if said=$("$@" 2>&1); then
+        echo "ok    $sentence"
+    else
+        failures=$((failures + 1))
+        echo "FAIL  $sentence"
+        tail -n 20 <<<"$said" | cut -c1-400 | sed 's/^/      | /'
+    fi
+}
+must() { local before=$failures; check "$@"; [ "$failures" = "$before" ] || finish; }
+same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
+finish() { echo "$checks checks, $failures failed"; [ "$failures" = 0 ]; exit; }
+
+# Whatever happens, the machine goes, and with it what it was given.
+take_down() {
+    "$TESTBED/kill" "$NAME" >/dev/null 2>&1
+    "$TESTBED/down" "$NAME" >/dev/null 2>&1
+    rm -rf "$WORK"
+}
+trap take_down EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+machine_up() { "$TESTBED/up" "$NAME" "--$KIND" --mem 2048 --life 3600 --watch-pid $$ "$@"; }
+# inside COMMAND… : in the machine, as root.
+inside() { "$TESTBED/exec" -n "$NAME" --timeout "${PATIENCE:-120}" -- "$@"; }
+# guest LINES : lines of shell in the machine, where all of lib/guest.sh is known.
+guest() { inside bash -c ". /srv/in/package/lib/guest.sh; $1"; }
+bring() { "$TESTBED/copy" -n "$NAME" "$@"; }
