@@ -156,23 +156,21 @@ impl Home {
 
     /// The installed `reelway serve` in the sandbox of its unit.
     fn in_unit(&self, unit: &Unit) -> Command {
-        let mut command = unit.command(&self.unit_name(), self.directory.path(), &self.environment);
+        let mut command = unit.command(self.directory.path(), &self.environment);
         command.args(["/usr/bin/reelway", "--config"]).arg(self.configuration()).arg("serve");
         command
-    }
-
-    /// The unit of this home's daemon, where it has one.
-    fn unit_name(&self) -> String {
-        let name = self.directory.path().file_name().unwrap_or_default().to_string_lossy();
-        format!("reelway-e2e-{}.service", name.trim_start_matches('.'))
     }
 
     /// Starts the daemon and waits until it listens and knows its films.
     pub fn start_signed_out(&self) -> Daemon {
         let mut command = self.serve_command();
-        let is_in_unit = command.get_program() == "systemd-run";
+        let unit = unit::name_of(&command);
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        self.followed(command.stderr(Stdio::piped()).spawn().unwrap())
+        let mut daemon = self.followed(command.stderr(Stdio::piped()).spawn().unwrap());
+        if let Some(unit) = unit {
+            daemon.process = unit::main_process(&unit);
+        }
+        daemon
     }
 
     /// The daemon that a child is, once it listens and knows its films. Its standard error must be a pipe.
@@ -192,9 +190,6 @@ impl Home {
         daemon.address =
             address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {listening}"));
         daemon.log.wait_for("library scanned");
-        if is_in_unit {
-            daemon.process = unit::main_process(&self.unit_name());
-        }
         daemon
     }
 }
@@ -290,8 +285,10 @@ impl Daemon {
 
     /// Waits until it has ended by itself: the exit code, or none if a signal ended it.
     pub fn wait(&mut self, patience: Duration) -> Option<i32> {
-        exit_code(&mut self.child, patience)
-            .unwrap_or_else(|| panic!("the daemon was still running after {patience:?}"))
+        let code = exit_code(&mut self.child, patience);
+        let code = code.unwrap_or_else(|| panic!("the daemon was still running after {patience:?}"));
+        // What systemd-run says of a service that a signal ended.
+        code.filter(|code| self.process == self.child.id() || *code != 255)
     }
 
     /// Asks it to end, and checks that it does so properly.

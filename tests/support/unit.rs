@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
 use super::{PATIENCE, eventually, program};
@@ -47,6 +48,12 @@ const LEFT_OUT: &[&str] = &[
     "Slice",
 ];
 
+/// The word of systemd-run that names the unit.
+const UNIT_NAME: &str = "--unit=";
+
+/// How many units this process has named.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// The installed service, as far as it is a sandbox.
 pub struct Unit {
     properties: Vec<String>,
@@ -76,13 +83,15 @@ impl Unit {
         Some(Unit { properties, user })
     }
 
-    /// `systemd-run … PROGRAM serve` as a unit of this `name`, which may write to `home` and see everything else as the service
-    /// does. What is in `home` is given to the service's user.
-    pub fn command(&self, name: &str, home: &Path, environment: &[(String, String)]) -> Command {
+    /// `systemd-run` for a program that may write to `home` and sees everything else as the service does. What is in `home` is
+    /// given to the service's user.
+    pub fn command(&self, home: &Path, environment: &[(String, String)]) -> Command {
         let given = program("chown").args(["-R", &format!("{0}:{0}", self.user)]).arg(home).status().unwrap();
         assert!(given.success(), "{} could not be given to {}", home.display(), self.user);
         let mut command = program("systemd-run");
-        command.args(["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"]).arg(format!("--unit={name}"));
+        command.args(["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"]);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        command.arg(format!("{UNIT_NAME}reelway-e2e-{}-{number}.service", std::process::id()));
         for property in &self.properties {
             command.arg(format!("--property={property}"));
         }
@@ -93,6 +102,11 @@ impl Unit {
         }
         command
     }
+}
+
+/// The unit that a command starts, if it starts one.
+pub fn name_of(command: &Command) -> Option<String> {
+    command.get_args().find_map(|word| word.to_str()?.strip_prefix(UNIT_NAME).map(str::to_owned))
 }
 
 /// The process of the unit of this `name`, once it runs.
