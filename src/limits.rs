@@ -278,6 +278,15 @@ pub const LIST_ITEMS_MAX: usize = 200;
 
 /// Log lines that may wait for whoever reads stderr. When it is full lines are dropped, never a stream delayed.
 pub const LOG_QUEUE_MAX: usize = 4096;
+/// Events that may wait for the journal: 40 bytes each, and some 300 more while it waits. What it does not read at once is
+/// little, or comes without end.
+pub const JOURNAL_QUEUE_MAX: usize = 1024;
+/// How long the end of the daemon waits for whoever reads the log.
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Fields of one event that the journal is told of, the message and its id among them. Ours have ten at most.
+pub const EVENT_FIELDS_MAX: usize = 32;
+/// Bytes of one value: a path in the library fits, four thousand bytes and what escapes them.
+pub const EVENT_VALUE_BYTES_MAX: usize = 8 * 1024;
 /// How long `reelway healthcheck` waits for an answer (the document's figure).
 pub const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(10);
 

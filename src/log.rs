@@ -1,161 +1,84 @@
-//! Events to stderr, as text for people or as one JSON object a line, never waiting for whoever reads them.
+//! Events: to the journal with their fields, or to stderr as text for people or as one JSON object a line; never waiting for
+//! whoever reads them.
 //!
-//! An event is a stable message and fields, never a formatted sentence with values inside. The JSON has the names of
-//! spec/SEED.md 126: timestamp, level, service, user_id, container_id, request_id, message, metadata{…}. A thread of
-//! its own writes: when the reader of stderr stops, lines are dropped and counted, and no stream waits. Tokens and
-//! passwords are never given to a log call; a target is logged without its query.
+//! An event is a stable message and fields, never a formatted sentence with values inside, and what matters to whoever runs
+//! the daemon has a message id ([`messages`]). A thread of its own writes: when its reader stops, lines are dropped and
+//! counted, and no stream waits. Tokens and passwords are never given to a log call; a target is logged without its query.
 
+mod journal;
+mod json;
 pub mod messages;
+mod record;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use serde_json::{Map, Value, json};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::limits;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people and for journald.
+    /// For people; where stderr is the journal, an entry of it with its fields.
     Text,
     /// For programs.
     Json,
 }
 
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
-
-/// Lines dropped so far because nobody read stderr.
-pub fn lines_dropped() -> u64 {
-    DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64)
+/// Writes what is left when it is dropped, but waits for nobody longer than [`limits::LOG_FLUSH_TIMEOUT`].
+#[derive(Debug)]
+pub struct Guard {
+    _of: Of,
 }
 
-/// Starts logging events of `level` (`error`, `warn`, `info`, `debug`, `trace`) and above. The guard writes what is
-/// left when it is dropped: keep it until the process ends.
+#[derive(Debug)]
+#[expect(dead_code, reason = "what is in them acts when it is dropped")]
+enum Of {
+    Stderr(WorkerGuard),
+    Journal(journal::Guard),
+}
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines dropped so far because nobody read them.
+pub fn lines_dropped() -> u64 {
+    DROPPED.get().map_or_else(journal::entries_dropped, |counter| counter.dropped_lines() as u64)
+}
+
+/// What to write before a line on stderr, so that the journal takes it for an error (sd-daemon(3)).
+pub fn error_prefix() -> &'static str {
+    if journal::is_stderr() { "<3>" } else { "" }
+}
+
+/// Starts logging events of `level` (`error`, `warn`, `info`, `debug`, `trace`) and above. Keep the guard until the process
+/// ends.
 ///
 /// # Errors
-/// When the level is no such word, or logging was started before.
-pub fn start(format: Format, level: &str) -> Result<WorkerGuard, String> {
+/// When the level is no such word, logging was started before, or there can be no thread for it.
+pub fn start(format: Format, level: &str) -> Result<Guard, String> {
+    if format == Format::Text && journal::is_stderr() {
+        let guard = journal::start(filter(level)?, filter(level)?)?;
+        return Ok(Guard { _of: Of::Journal(guard) });
+    }
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(limits::LOG_QUEUE_MAX)
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
     let _ = DROPPED.set(writer.error_counter());
-    // Of the crates below us only warnings are of interest.
-    let filter = EnvFilter::try_new(format!("warn,reelway={level}"))
-        .map_err(|error| format!("log.level '{level}' is not error, warn, info, debug or trace: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(writer);
     let started = match format {
-        Format::Json => builder.event_format(Json::new()).try_init(),
+        Format::Json => builder.event_format(json::Json::new()).try_init(),
         Format::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
     started.map_err(|error| error.to_string())?;
-    Ok(guard)
+    Ok(Guard { _of: Of::Stderr(guard) })
 }
 
-/// The JSON form of an event.
-struct Json {
-    /// systemd's name for this run of the unit, which is what the document calls the container.
-    container_id: Value,
-}
-
-impl Json {
-    fn new() -> Json {
-        Json { container_id: std::env::var("INVOCATION_ID").map_or(Value::Null, Value::String) }
-    }
-
-    fn object(&self, level: &str, timestamp: &str, mut fields: Fields) -> Value {
-        json!({
-            "timestamp": timestamp,
-            "level": level,
-            "service": "reelway",
-            "user_id": fields.take("user_id"),
-            "container_id": self.container_id,
-            "request_id": fields.take("request_id"),
-            "message": fields.take("message"),
-            "metadata": fields.0,
-        })
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Json
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields(Map::new());
-        event.record(&mut fields);
-        let now =
-            time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-        let level = event.metadata().level().as_str().to_ascii_lowercase();
-        writeln!(writer, "{}", self.object(&level, &now, fields))
-    }
-}
-
-/// The fields of one event, as JSON values.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn take(&mut self, name: &str) -> Value {
-        self.0.remove(name).unwrap_or(Value::Null)
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), Value::String(format!("{value:?}")));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), Value::String(value.to_owned()));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), json!(value));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), json!(value));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.insert(field.name().to_owned(), json!(value));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().to_owned(), json!(value));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_has_the_names_of_the_document_and_the_rest_under_metadata() {
-        let mut fields = Fields(Map::new());
-        for (name, value) in [("user_id", "ann"), ("message", "stream ended"), ("client_ip", "::1"), ("video_id", "v")]
-        {
-            fields.0.insert(name.to_owned(), json!(value));
-        }
-        let object = Json { container_id: Value::Null }.object("info", "2026-01-01T00:00:00Z", fields);
-        assert_eq!(
-            object,
-            json!({
-                "timestamp": "2026-01-01T00:00:00Z", "level": "info", "service": "reelway", "user_id": "ann",
-                "container_id": null, "request_id": null, "message": "stream ended",
-                "metadata": {"client_ip": "::1", "video_id": "v"},
-            })
-        );
-    }
+/// Of the crates below us only warnings are of interest.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(format!("warn,reelway={level}"))
+        .map_err(|error| format!("log.level '{level}' is not error, warn, info, debug or trace: {error}"))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::audit::Deed;
 use crate::api::sessions::end;
 use crate::api::{Asking, Services, parse};
 use crate::auth::carriers::{Basic, COOKIE, Carried};
@@ -83,11 +84,15 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
         Recorded::UserGone => return Err(BAD_PASSWORD),
     };
     services.sessions.enter(&session, &user, moment, now);
-    let Asking { request_id, client_ip, .. } = asking;
-    tracing::info!(
-        name: messages::SIGNED_IN, %request_id, user_id = %user.id, session_id = %session.id, %client_ip,
-        "signed in"
-    );
+    Deed {
+        action: AuditAction::Login,
+        asking,
+        user_id: Some(user.id),
+        username: Some(&user.username),
+        session_id: Some(session.id),
+        subject: None,
+    }
+    .tell();
     signed_in(services, &session, &User { last_login: Some(now), ..user }, now)
 }
 
@@ -114,6 +119,15 @@ pub async fn make_token<F>(
     let new = new_session(&user, None, now, life, None);
     let audit = asking.audit(AuditAction::TokenMade, None, Some(user.id.to_string()));
     let session = services.store.session_add(new, audit, now).await.map_err(Fault::into_reject)?;
+    Deed {
+        action: AuditAction::TokenMade,
+        asking,
+        user_id: None,
+        username: None,
+        session_id: Some(session.id),
+        subject: Some(&user.id),
+    }
+    .tell();
     signed_in(services, &session, &user, now)
 }
 
@@ -134,6 +148,7 @@ pub async fn refresh<F>(
         services.store.session_refreshed(account.session_id, account.generation, expires_at, audit, now).await;
     let session = refreshed.map_err(Fault::into_reject)?.ok_or(BAD_TOKEN)?;
     services.sessions.refreshed(&session);
+    Deed::of(grant, AuditAction::Refresh, asking).tell();
     let user = services.store.user_by_id(account.user_id).await.map_err(Fault::into_reject)?.ok_or(BAD_TOKEN)?;
     signed_in(services, &session, &user, now)
 }
@@ -151,6 +166,7 @@ pub async fn logout<F>(
     let account = with_row(grant)?;
     let audit = asking.audit(AuditAction::Logout, Some(account.user_id), Some(account.session_id.to_string()));
     end(services, account.session_id, audit, now).await?;
+    Deed::of(grant, AuditAction::Logout, asking).tell();
     Ok(Response::empty(204).field("Set-Cookie", format_args!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")))
 }
 
@@ -258,6 +274,7 @@ async fn prove(
 ) -> Result<User, Reject> {
     let attempt = admit(services, name, asking, now)?;
     let known = services.store.user_by_name(name).await.map_err(Fault::into_reject)?;
+    let tried = known.as_ref().map(|(user, _)| user.id);
     let (user, hash) = match known {
         Some((user, hash)) if user.is_active => (Some(user), Some(hash.0)),
         Some(_) | None => (None, None),
@@ -269,10 +286,17 @@ async fn prove(
     let Some(user) = user.filter(|_| is_verified) else {
         let shown: String = name.chars().take(50).collect();
         services.store.audit_noted_later(asking.audit(AuditAction::LoginFailed, None, Some(shown)), now);
+        tell_failed(asking, tried);
         return Err(BAD_PASSWORD);
     };
     attempt.succeeded();
     Ok(user)
+}
+
+/// A name that is nobody's is not told: it may be a password in the wrong place.
+fn tell_failed(asking: Asking, tried: Option<Uuid>) {
+    Deed { action: AuditAction::LoginFailed, asking, user_id: tried, username: None, session_id: None, subject: None }
+        .tell();
 }
 
 /// Counts an attempt, before its password is hashed.

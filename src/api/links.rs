@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::audit::Deed;
 use crate::api::{Asking, Services, absolute, parse};
 use crate::auth::Grant;
 use crate::auth::guest;
@@ -62,11 +63,12 @@ pub async fn make<F>(
         expires_at: now.plus(life),
         max_plays: wanted.max_plays,
     };
-    let expires_at = link.expires_at;
+    let (link_id, expires_at) = (link.id, link.expires_at);
     let audit = asking.audit(AuditAction::LinkMade, grant.actor(), Some(link.id.to_string()));
     if !services.store.link_add(link, audit, now).await.map_err(Fault::into_reject)? {
         return Err(Reject::LinksFull);
     }
+    Deed::of(grant, AuditAction::LinkMade, asking).to(&link_id).tell();
     services.guests.load(now).await.map_err(Fault::into_reject)?;
     let url = absolute(host, format_args!("/s/{token}/{}", target::encode_path(video.filename())));
     Ok(Response::json(201, &Made { url, token: &token, expires_at }))

@@ -6,6 +6,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::api::audit::Deed;
 use crate::api::{Asking, Page, Services, page_cursor, page_limit};
 use crate::auth::grant::{Grant, Scope};
 use crate::http::reject::Reject;
@@ -115,7 +116,11 @@ pub async fn end_one<F>(
 ) -> Result<Response<F>, Reject> {
     visible(services, grant.scope()?, id, now).await?;
     let audit = asking.audit(AuditAction::SessionEnded, grant.actor(), Some(id.to_string()));
-    if end(services, id, audit, now).await? { Ok(Response::empty(204)) } else { Err(Reject::NotFound) }
+    if !end(services, id, audit, now).await? {
+        return Err(Reject::NotFound);
+    }
+    Deed { session_id: Some(id), ..Deed::of(grant, AuditAction::SessionEnded, asking) }.tell();
+    Ok(Response::empty(204))
 }
 
 /// Ends all sessions of the caller, or, for an administrator, of everybody.
@@ -132,6 +137,9 @@ pub async fn end_all<F>(
     let audit = asking.audit(AuditAction::SessionEnded, grant.actor(), None);
     let ended = services.store.sessions_revoked_of(scope.user(), audit, now).await.map_err(Fault::into_reject)?;
     services.ended(&ended);
+    for id in ended {
+        Deed { session_id: Some(id), ..Deed::of(grant, AuditAction::SessionEnded, asking) }.tell();
+    }
     // Those who came in by password have no session that could have been ended.
     match scope {
         Scope::Own(user_id) => services.playbacks.stop_user(user_id, None),

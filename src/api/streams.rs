@@ -6,6 +6,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::api::audit::Deed;
 use crate::api::{Asking, Page, Services, page_cursor, page_limit};
 use crate::auth::grant::{Grant, Scope};
 use crate::http::reject::{Reject, Running};
@@ -126,6 +127,7 @@ fn visible(services: &Services, scope: Scope) -> Vec<Stream> {
 fn note_stopped(services: &Services, grant: &Grant, id: Uuid, asking: Asking, now: Timestamp) {
     let audit = asking.audit(AuditAction::StreamStopped, grant.actor(), Some(id.to_string()));
     services.store.audit_noted_later(audit, now);
+    Deed::of(grant, AuditAction::StreamStopped, asking).to(&id).tell();
 }
 
 fn view(stream: &Stream) -> StreamView {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
+use crate::api::audit::Deed;
 use crate::api::auth::admit;
 use crate::api::{Asking, Page, Services, page_cursor, page_limit, parse};
 use crate::auth::grant::Grant;
@@ -97,6 +98,7 @@ pub async fn add<F>(
     let audit = asking.audit(AuditAction::UserAdded, grant.actor(), Some(new.id.to_string()));
     let user = services.store.user_add(new, audit, now).await.map_err(refused)?;
     services.remembered.forget(user.id); // Somebody may have tried this name before it was one.
+    Deed::of(grant, AuditAction::UserAdded, asking).to(&user.id).tell();
     Ok(Response::json(201, &user).field("Location", format_args!("/api/users/{}", user.id)))
 }
 
@@ -153,6 +155,7 @@ pub async fn remove<F>(
     if !services.store.user_removed(id, audit, now).await.map_err(refused)? {
         return Err(Reject::NotFound);
     }
+    Deed::of(grant, AuditAction::UserRemoved, asking).to(&id).tell();
     services.remembered.forget(id);
     services.sessions.changed(id);
     services.playbacks.stop_user(id, None);
@@ -247,6 +250,7 @@ async fn apply<F>(
     let kept_session = change.kept_session;
     let changed = services.store.user_changed(id, change, audit, now).await.map_err(refused)?;
     let Changed { user, ended, is_void } = changed.ok_or(Reject::NotFound)?;
+    Deed::of(grant, action, asking).to(&id).tell();
     services.remembered.forget(id);
     services.ended(&ended);
     services.sessions.changed(id);

@@ -19,6 +19,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Loaded, Sources};
+use crate::log;
 
 /// Your films, straight from the SSD to the screen.
 #[derive(Parser)]
@@ -73,7 +74,8 @@ pub fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("reelway: {error:#}");
+            let (prefix, text) = (log::error_prefix(), format!("reelway: {error:#}"));
+            text.lines().for_each(|line| eprintln!("{prefix}{line}"));
             ExitCode::FAILURE
         }
     }

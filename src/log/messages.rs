@@ -122,6 +122,8 @@ pub const USER_REMOVED: &str = "16f02a7a5020412b91ebf10a141b4863";
 pub const PASSWORD_CHANGED: &str = "b046e9f49a9d4b11931ab72c0713169c";
 /// A token was made for a player or a script.
 pub const TOKEN_MADE: &str = "65b39467dd5b48e8963d4506af639939";
+/// A session got a new token; the one before it is dead.
+pub const TOKEN_REFRESHED: &str = "da246691cf3e416d9ec3f404bb5062df";
 /// A token could not be signed.
 pub const TOKEN_NOT_SIGNED: &str = "d40e6db2f34447709cdd54a3d3ce8a36";
 /// A share link was made.

@@ -53,9 +53,10 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
     match inbox.parse() {
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &inbox.pending()[head_length..]);
-            let (request_id, user_id, playing) = (OnceCell::new(), OnceCell::new(), None);
+            let (request_id, user_id, session_id, playing) = Default::default();
             let (request, now) = (&request, shard.now());
-            let exchange = Exchange { shard, peer, request, now, body, request_id, user_id, playing, is_media: false };
+            let exchange =
+                Exchange { shard, peer, request, now, body, request_id, user_id, session_id, playing, is_media: false };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -101,6 +102,7 @@ struct Exchange<'a> {
     request_id: OnceCell<Uuid>,
     /// Who is asking, or lets somebody ask, once that is known.
     user_id: OnceCell<Uuid>,
+    session_id: OnceCell<Uuid>,
     /// Its part in a playback, while a film is being sent.
     playing: Option<Playing<'a>>,
     /// Whether this is about a film.
@@ -265,6 +267,9 @@ impl Exchange<'_> {
         if let Some(user_id) = caller.user_id() {
             let _ = self.user_id.set(user_id);
         }
+        if let Some(account) = caller.own_account() {
+            let _ = self.session_id.set(account.session_id);
+        }
         Ok(Some(caller))
     }
 
@@ -280,7 +285,8 @@ impl Exchange<'_> {
     fn cut(&self, ended: Ended, parts: &[Part<Film>]) -> Next {
         let counters = &self.shard.pump.counters;
         let request_id = self.request_id().to_string();
-        let user_id = self.user_id.get().map(Uuid::to_string);
+        let (user_id, session_id) =
+            (self.user_id.get().map(Uuid::to_string), self.session_id.get().map(Uuid::to_string));
         let video_id = parts.iter().find_map(|part| match part {
             Part::Extent { file, .. } => Some(file.id.to_string()),
             Part::Bytes(_) => None,
@@ -288,51 +294,51 @@ impl Exchange<'_> {
         let (path, client_ip) = (route::shown(&self.request.target), self.peer.address);
         match ended {
             Ended::Gone => {
-                tracing::debug!(request_id, user_id, video_id, path, %client_ip, "client went away");
+                tracing::debug!(request_id, user_id, session_id, video_id, path, %client_ip, "client went away");
             }
             Ended::Stalled => {
                 metrics::add(&counters.stalled, 1);
                 tracing::info!(
-                    name: messages::CLIENT_STALLED, request_id, user_id, video_id, path, %client_ip,
+                    name: messages::CLIENT_STALLED, request_id, user_id, session_id, video_id, path, %client_ip,
                     "client stalled"
                 );
             }
             Ended::GaveWay => {
                 metrics::add(&counters.gave_way, 1);
                 tracing::info!(
-                    name: messages::CLIENT_GAVE_WAY, request_id, user_id, video_id, path, %client_ip,
+                    name: messages::CLIENT_GAVE_WAY, request_id, user_id, session_id, video_id, path, %client_ip,
                     "paused client gave way to another"
                 );
             }
             Ended::Stopped => {
                 metrics::add(&counters.stopped, 1);
                 tracing::info!(
-                    name: messages::STREAM_STOPPED, request_id, user_id, video_id, path, %client_ip,
+                    name: messages::STREAM_STOPPED, request_id, user_id, session_id, video_id, path, %client_ip,
                     "stream was stopped"
                 );
             }
             Ended::Superseded => {
                 metrics::add(&counters.superseded, 1);
-                tracing::debug!(request_id, user_id, video_id, path, %client_ip, "connection was superseded by a newer one");
+                tracing::debug!(request_id, user_id, session_id, video_id, path, %client_ip, "connection was superseded by a newer one");
             }
             Ended::LostSlot => {
                 metrics::add(&counters.gave_way, 1);
                 tracing::info!(
-                    name: messages::PLAYER_LOST_ITS_PLACE, request_id, user_id, video_id, path, %client_ip,
+                    name: messages::PLAYER_LOST_ITS_PLACE, request_id, user_id, session_id, video_id, path, %client_ip,
                     "paused player plays on, and all streams are taken"
                 );
             }
             Ended::Truncated => {
                 metrics::add(&counters.truncated, 1);
                 tracing::warn!(
-                    name: messages::FILM_TRUNCATED, request_id, user_id, video_id, path, %client_ip,
+                    name: messages::FILM_TRUNCATED, request_id, user_id, session_id, video_id, path, %client_ip,
                     "film became shorter while it was sent"
                 );
             }
             Ended::Disk(error) => {
                 metrics::add(&counters.faults, 1);
                 tracing::error!(
-                    name: messages::FILM_UNREADABLE, request_id, user_id, video_id, path, %client_ip, %error,
+                    name: messages::FILM_UNREADABLE, request_id, user_id, session_id, video_id, path, %client_ip, %error,
                     "film could not be read"
                 );
             }
