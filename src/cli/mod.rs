@@ -3,9 +3,11 @@
 //! Every verb takes `--config`; those that print take `--json` for programs. Exit codes: 0 done, 1 failed, 2 usage.
 
 mod client;
+mod completions;
 mod config;
 mod healthcheck;
 mod link;
+mod man;
 mod serve;
 mod sessions;
 mod token;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Loaded, Sources};
 use crate::log;
@@ -65,6 +67,11 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Print what bash, zsh or fish need to complete this command line
+    Completions(completions::CompletionsVerb),
+    /// Write the manual's pages into a folder
+    #[command(hide = true)]
+    Man(man::ManVerb),
 }
 
 /// Runs the verb of this process's arguments.
@@ -95,6 +102,8 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
         Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
         Verb::Healthcheck { json } => healthcheck::run(json, &load(&sources(Vec::new()))?.config),
+        Verb::Completions(verb) => completions::run(&verb, Arguments::command()),
+        Verb::Man(verb) => man::run(&verb, Arguments::command()),
     }
 }
 

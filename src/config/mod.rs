@@ -20,6 +20,7 @@ mod given;
 mod key;
 mod kind;
 mod layers;
+mod manual;
 mod option_table;
 mod show;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::log;
 use layers::{Gathered, Setting};
+pub use manual::manual;
 pub use show::sample;
 
 /// The file read when none is named. That it is missing is no error.

@@ -83,16 +83,21 @@ const SAMPLE_HEAD: &str = "\
 # then written as here.
 ";
 
-fn rows(section: &str) -> impl Iterator<Item = &'static Row> {
+pub(super) fn rows(section: &str) -> impl Iterator<Item = &'static Row> {
     OPTIONS.iter().filter(move |row| row.section() == section)
 }
 
-fn sample_value(row: &Row) -> &'static str {
+pub(super) fn sample_value(row: &Row) -> &'static str {
     row.example.unwrap_or(row.default)
 }
 
 /// What the option is for; then what is allowed, what it counts, and its variable.
 fn sample_comment(row: &Row) -> String {
+    format!("{}{}", comment(row.description), comment(&facts(row)))
+}
+
+/// What is allowed, what it counts, what it is when nobody says, and its variable, in sentences.
+pub(super) fn facts(row: &Row) -> String {
     let mut facts = capitalised(&row.kind.allowed());
     if let Some(unit) = row.unit {
         facts.push_str(&format!(". Unit: {unit}"));
@@ -105,7 +110,8 @@ fn sample_comment(row: &Row) -> String {
     if let Some(variable) = &row.variable {
         facts.push_str(&format!(". Environment: {}", variable.name));
     }
-    format!("{}{}", comment(row.description), comment(&format!("{facts}.")))
+    facts.push('.');
+    facts
 }
 
 fn capitalised(sentence: &str) -> String {
