@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::connect as socket_connect;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, getsockopt, socket, sockopt};
 
 /// Bytes of a path in an address, less the zero at its end.
 const PATH_BYTES_MAX: usize = 107;
@@ -71,6 +72,17 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 /// ENOENT and ECONNREFUSED when nobody does, EACCES when it is not for us.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     at(path, |address| UnixStream::connect(address))
+}
+
+/// The same, without waiting for the listener when its queue is full. The stream does not block either.
+///
+/// # Errors
+/// As [`connect`]; EAGAIN when the queue is full.
+pub fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    at(path, |address| Ok(socket_connect(stream.as_raw_fd(), &UnixAddr::new(address)?)?))?;
+    Ok(UnixStream::from(stream))
 }
 
 /// The user at the other end, as it was when it connected.
@@ -148,6 +160,25 @@ mod tests {
         drop(first);
         assert!(connect(&path).is_ok(), "the other one's is left alone");
         drop(second);
+    }
+
+    #[test]
+    fn who_may_not_wait_connects_at_once_or_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x".repeat(150));
+        assert_eq!(connect_at_once(&path).unwrap_err().kind(), ErrorKind::NotFound);
+        let listening = listen(&path).unwrap();
+        let mut connected = Vec::new();
+        // Nobody accepts: the queue of the listener is full in the end.
+        let refusal = loop {
+            match connect_at_once(&path) {
+                Ok(stream) => connected.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refusal.kind(), ErrorKind::WouldBlock);
+        assert!(!connected.is_empty());
+        drop(listening);
     }
 
     #[test]
