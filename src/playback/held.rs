@@ -131,6 +131,16 @@ impl Held {
         Timestamp::from_microseconds(self.lingers_since.load(Ordering::Relaxed))
     }
 
+    /// Whatever is reckoned from a moment before now is reckoned from now on.
+    pub fn begin_anew(&self, now: Timestamp) {
+        // That moment may lie ahead, if the clock was set back.
+        self.lingers_since.store(now.microseconds(), Ordering::Relaxed);
+        let mut parties = self.parties();
+        parties.seen = Some((self.bytes(), now));
+        parties.looked = Some(now);
+        parties.members.iter().for_each(|member| member.begin_anew(now));
+    }
+
     /// Whether it has lost its slot.
     pub fn is_closed(&self) -> bool {
         self.state.load(Ordering::Acquire) & CLOSED != 0
@@ -254,6 +264,11 @@ impl Member {
             *progress = (come, now);
         }
         progress.1
+    }
+
+    /// It is as if it had come further just now.
+    fn begin_anew(&self, now: Timestamp) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = (self.come(), now);
     }
 
     /// Tells its shard to end it. What was told first stands.

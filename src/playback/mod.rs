@@ -205,6 +205,11 @@ impl Playbacks {
         self.all().count()
     }
 
+    /// Whether any of them is open: a connection sends, or waits for its player to read on.
+    pub fn is_any_open(&self) -> bool {
+        self.slots.iter().any(|slot| slot.held.load().as_ref().is_some_and(|held| held.connections() > 0))
+    }
+
     /// How many of them a session has begun.
     pub fn count_of(&self, session_id: Uuid) -> usize {
         self.all().filter(|held| held.watcher.session_id == session_id).count()

@@ -50,6 +50,12 @@ impl Playbacks {
         streamed.retain(|streamed| streamed.bytes > 0);
         streamed
     }
+
+    /// The calendar has jumped to `now`, because the machine slept or its clock was set: nobody has paused or lingered
+    /// meanwhile, and nobody does for longer because of it. To be said before the next look.
+    pub fn jumped(&self, now: Timestamp) {
+        self.all().for_each(|held| held.begin_anew(now));
+    }
 }
 
 impl Held {

@@ -291,3 +291,23 @@ fn slots_are_neither_lost_nor_given_twice_among_threads() {
     playbacks.swept(Timestamp::now().plus(HOUR));
     assert_eq!(playbacks.count(), 0);
 }
+
+#[test]
+fn a_calendar_that_jumps_is_nobodys_pause() {
+    // A night asleep, and a clock that was set back.
+    for (before, after) in [(1_000_000, 1_030_000), (1_000_000, 900_000)] {
+        let playbacks = Playbacks::new(BOUNDS);
+        let [paused, left] = [(); 2].map(|()| Viewer::new(&playbacks));
+        let _paused = paused.play(key(1, 1), &watcher(1), at(before)).unwrap();
+        left.play(key(1, 2), &watcher(1), at(before)).unwrap().leave(at(before));
+        playbacks.swept(at(before + 1));
+        playbacks.jumped(at(after));
+        playbacks.swept(at(after));
+        playbacks.swept(at(after + 29));
+        assert_eq!(counts(&playbacks), (1, 1));
+        playbacks.swept(at(after + 31));
+        assert_eq!(counts(&playbacks), (1, 0), "who does not come back is gone after the usual time");
+        playbacks.swept(at(after + 3601));
+        assert_eq!(playbacks.count(), 0, "as is who pauses on");
+    }
+}
