@@ -185,6 +185,13 @@ pub const SESSIONS_LISTED_MAX: usize = 4096;
 /// How often the keeper looks after sessions: what it writes behind is never more than a second old.
 pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How long the machine is kept awake after the last film: zapping and seeking must not flap.
+pub const AWAKE_GRACE: Duration = Duration::from_secs(3);
+/// How long until the service that keeps it awake is asked again after it failed.
+pub const AWAKE_RETRY_INTERVAL: Duration = Duration::from_secs(30);
+/// A clock that jumped by less did not jump: clocks are not read at one moment, and slewed.
+pub const CLOCK_JUMP_MIN: Duration = Duration::from_secs(1);
+
 // ---- who is watching ----
 
 /// How long a playback keeps its slot after its last connection left: players seek, and fetch in bursts (spec/API.md).

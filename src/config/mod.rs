@@ -140,6 +140,8 @@ pub struct Config {
     pub cache: Cache,
     /// Connections.
     pub net: Net,
+    /// When the machine may sleep.
+    pub power: Power,
     /// The log.
     pub log: Log,
     /// Where the daemon keeps its own files.
@@ -312,6 +314,16 @@ pub struct Net {
     pub cors_origins: Vec<String>,
     /// Whether links may be kept by a cache that stands before this server.
     pub shared_cache: bool,
+}
+
+/// Section `[power]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Power {
+    /// Whether the machine is kept awake while a film plays.
+    pub keep_awake: bool,
+    /// Who connects here keeps it awake.
+    pub awake_socket: PathBuf,
 }
 
 /// Section `[log]`.

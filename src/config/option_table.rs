@@ -104,6 +104,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("auth", "How tokens are signed."),
     ("cache.ttl", "How long answers are remembered in memory."),
     ("net", "Connections: how many, and how long one may be idle."),
+    ("power", "What a laptop may do while a film plays."),
     ("log", "Events, written to stderr."),
     ("directories", "The daemon's own files. systemd passes these; only a daemon started by hand needs them."),
 ];
@@ -313,6 +314,19 @@ pub(super) const OPTIONS: &[Row] = &[
         "false",
         "Whether a cache that stands before this server may keep films that were asked for by a link. It counts no \
          plays, so links with a number of plays are refused then.",
+    ),
+    row(
+        "power.keep_awake",
+        Kind::Truth,
+        "true",
+        "Whether the machine stays awake, its lid closed or not, for as long as a film is being sent; one that was paused for \
+         sessions.max_inactivity no longer counts. It takes the unit reelway-awake.socket.",
+    ),
+    row(
+        "power.awake_socket",
+        Kind::Path,
+        r#""/run/reelway-awake.sock""#,
+        "The socket of that unit: as long as a connection to it is open the machine stays awake.",
     ),
     row("log.format", Kind::OneOf(LOG_FORMATS), r#""text""#, "Lines for people, or JSON for programs."),
     row("log.level", Kind::OneOf(LOG_LEVELS), r#""info""#, "The least important events that are written."),

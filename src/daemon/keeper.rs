@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
+use crate::daemon::laptop::Laptop;
 use crate::daemon::{block_on, now};
 use crate::limits;
 use crate::log::messages;
 use crate::playback::{Owner, Streamed};
 use crate::serve::State;
 use crate::session::guests::Sent;
+use crate::store::Timestamp;
 use crate::sys::Fault;
 
 /// The keeper's thread. Ending it writes what is left.
@@ -31,11 +33,12 @@ impl Keeper {
         let state = Arc::clone(state);
         let (end, ended) = mpsc::channel();
         let run = move || {
-            let mut complained = false;
+            let (mut complained, mut laptop) = (false, Laptop::new());
             while ended.recv_timeout(limits::KEEPER_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                look_after(&state, &mut complained);
+                let now = laptop.look(&state);
+                look_after(&state, now, &mut complained);
             }
-            look_after(&state, &mut complained);
+            look_after(&state, now(), &mut complained);
         };
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(run);
         Ok(Keeper { end, thread: thread.map_err(|error| Fault::new("start the keeper", error))? })
@@ -50,13 +53,13 @@ impl Keeper {
 }
 
 /// One look. A fault is told once, until it is over: the next look tries again.
-fn look_after(state: &State, complained: &mut bool) {
+fn look_after(state: &State, now: Timestamp, complained: &mut bool) {
     let services = &state.services;
     let mut played = Vec::new();
-    for Streamed { key, session_id, bytes } in services.playbacks.swept(now()) {
+    for Streamed { key, session_id, bytes } in services.playbacks.swept(now) {
         match key.owner {
-            Owner::User(_) => services.sessions.streamed(session_id, bytes, now()),
-            Owner::Link(link_id) => match services.guests.sent(link_id, key.player, bytes, now()) {
+            Owner::User(_) => services.sessions.streamed(session_id, bytes, now),
+            Owner::Link(link_id) => match services.guests.sent(link_id, key.player, bytes, now) {
                 Sent::Goes => {}
                 Sent::Counted(play) => played.push(play),
                 // Two have begun at once, and there was one play left.
@@ -64,7 +67,7 @@ fn look_after(state: &State, complained: &mut bool) {
             },
         }
     }
-    let rested = services.sessions.put_to_rest(now(), services.config.sessions.timeout);
+    let rested = services.sessions.put_to_rest(now, services.config.sessions.timeout);
     let written = block_on(async {
         services.guests.written_behind(played).await?;
         services.sessions.written_behind(rested).await

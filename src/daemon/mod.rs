@@ -4,7 +4,10 @@
 //! that serves runs on the shards. Listening comes before scanning, so a big library delays no one.
 
 mod admin_socket;
+mod awake;
+mod clocks;
 mod keeper;
+mod laptop;
 mod listeners;
 mod signals;
 

@@ -2,7 +2,7 @@
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
-//! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, kills,
+//! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, kills, laptop,
 //! command_line, regressions, distant; harness tests the tools.
 
 #![allow(
@@ -26,6 +26,7 @@ mod fallback;
 mod faults;
 mod harness;
 mod kills;
+mod laptop;
 mod leaks;
 mod lifecycle;
 mod limits;

@@ -3,6 +3,7 @@
 //! The one idea: a test owns everything it starts (a `Home`, a `Daemon`, temporary folders) and dropping the owner
 //! ends and removes it, so tests run side by side and leave nothing behind. Every wait has a deadline.
 
+pub mod asleep;
 pub mod client;
 pub mod counted;
 pub mod daemon;
