@@ -33,6 +33,8 @@ trap 'exit 143' TERM
 machine_up() { "$TESTBED/up" "$NAME" "--$KIND" --mem 2048 --life 3600 --watch-pid $$ "$@"; }
 # inside COMMAND… : in the machine, as root.
 inside() { "$TESTBED/exec" -n "$NAME" --timeout "${PATIENCE:-120}" -- "$@"; }
+# inside_with FILE COMMAND… : with the file as its standard input.
+inside_with() { local file=$1; shift; "$TESTBED/exec" -n "$NAME" -i --timeout "${PATIENCE:-120}" -- "$@" <"$file"; }
 # guest LINES : lines of shell in the machine, where all of lib/guest.sh is known.
 guest() { inside bash -c ". /srv/in/package/lib/guest.sh; $1"; }
 bring() { "$TESTBED/copy" -n "$NAME" "$@"; }
