@@ -276,6 +276,10 @@ pub const ENDED_SESSIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub const VIDEOS_MAX: usize = 100_000;
 /// Folders below one another in a root: a loop of mounts must end somewhere.
 pub const FOLDER_DEPTH_MAX: usize = 32;
+/// Files and folders that a scan left out and names, each with a path of 4 KiB at most; the others are only counted.
+pub const SCAN_FAILURES_LISTED_MAX: usize = 100;
+/// How often a scan tells how far it is: often enough for an eye, and a thousandth of its time.
+pub const SCAN_PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Items of a list, when the client does not say.
 pub const LIST_ITEMS_DEFAULT: usize = 50;
 /// Items of a list, at most.

@@ -126,9 +126,9 @@ async fn open_first(
             continue;
         }
         // On the heap: what a connection holds across this wait, it would hold for as long as it lives.
-        let mut opened = Box::pin(engine.open(candidate.directory, path.clone())).await;
+        let mut opened = Box::pin(engine.open(&candidate.directory, path.clone())).await;
         if opened.as_ref().is_err_and(file::is_exhaustion) && kept.clear() {
-            opened = Box::pin(engine.open(candidate.directory, path.clone())).await;
+            opened = Box::pin(engine.open(&candidate.directory, path.clone())).await;
         }
         match opened {
             Ok(Some(file)) => {

@@ -42,6 +42,7 @@ use crate::store::{Store, Timestamp};
 use crate::sys::Fault;
 use crate::sys::engine::Engine;
 use crate::sys::process::{self, FileLock};
+pub(crate) use crate::sys::wait::block_on;
 pub(crate) use admin_socket::path as admin_socket;
 
 use admin_socket::AdminSocket;
@@ -98,7 +99,7 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
     let (shards, mut failures) = start_shards(&state, listeners.with(&admin)?, &phases)?;
-    start_scan(&state)?;
+    state.services.library.start_scan(&state.services.store, now())?;
     let keeper = Keeper::start(&state)?;
 
     let failure = match signals.wait(failures.recv()) {
@@ -300,19 +301,6 @@ fn start_shards(
     Ok((shards, failures))
 }
 
-/// Scans the library on a thread of its own; it walks folders and waits for disks.
-fn start_scan(state: &Arc<State>) -> Result<(), Fault> {
-    let state = Arc::clone(state);
-    std::thread::Builder::new()
-        .name("scan".into())
-        .spawn(move || {
-            block_on(state.services.library.scan(&state.services.store, now()));
-            process::give_freed_memory_back();
-        })
-        .map(drop)
-        .map_err(|error| Fault::new("start the scan", error))
-}
-
 /// Waits a little for shards that were told to end: a disk that hangs may hold one, and must not hold the exit.
 fn join(shards: Vec<JoinHandle<()>>) {
     let deadline = Instant::now() + Duration::from_secs(2);
@@ -330,23 +318,4 @@ fn join(shards: Vec<JoinHandle<()>>) {
 
 fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
-}
-
-/// Waits for a future that only waits for other threads.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => std::thread::park(),
-        }
-    }
 }

@@ -9,12 +9,14 @@ pub mod index;
 pub mod kept;
 pub mod open;
 mod scan;
+mod scan_state;
 
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -22,7 +24,9 @@ use crate::http::media_type;
 use crate::library::index::{Index, Video};
 use crate::log::messages;
 use crate::store::{Store, Timestamp};
-use crate::sys::file::Root;
+use crate::sys::file::{self, Root};
+use crate::sys::{Fault, process, wait};
+pub use scan_state::{Failed, ScanState};
 
 /// The ids of videos are UUIDs of version 5 in this namespace (RFC 9562 §5.5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1e_7b6a_3c54_4d9b_9a57_26c5_8d1f_4c02);
@@ -34,8 +38,30 @@ pub struct LibraryRoot {
     pub name: String,
     /// Where it is.
     pub path: PathBuf,
-    /// Its descriptor; `None` when it could not be opened at start: a disk that is not there.
-    pub directory: Option<Arc<Root>>,
+    /// Its descriptor; empty when it could not be opened: a disk that is not there. Each scan looks again.
+    directory: ArcSwapOption<Root>,
+}
+
+impl LibraryRoot {
+    /// Opens the folder again if another one stands there now: a disk that was mounted, or has gone.
+    fn look_again(&self) {
+        let known = self.directory.load_full();
+        match Root::open(&self.path) {
+            Ok(now) if known.is_some_and(|known| known.is_same(&now)) => {}
+            Ok(now) => self.directory.store(Some(Arc::new(now))),
+            Err(fault) if file::is_exhaustion(&fault.cause) => {}
+            Err(fault) => {
+                tracing::warn!(
+                    name: messages::ROOT_MISSING, root = self.name, error = %fault, "library root is not available"
+                );
+                self.directory.store(None);
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.directory.load().is_some()
+    }
 }
 
 /// Where a path of a URL may lead: a root and a path below it.
@@ -46,22 +72,9 @@ pub struct Candidate<'a> {
     /// The root's name.
     pub root_name: &'a str,
     /// The open root.
-    pub directory: &'a Arc<Root>,
+    pub directory: Arc<Root>,
     /// The path below it, without a leading slash.
     pub path: &'a str,
-}
-
-/// What a scan of the roots has come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScanState {
-    /// Whether the first scan has been finished.
-    pub is_scanned: bool,
-    /// Names of roots that are not there, or cannot be read.
-    pub missing_roots: Vec<String>,
-    /// Files and folders that could not be read, or were left out.
-    pub skipped: usize,
-    /// Why the index is not in the store, when the store failed.
-    pub store_fault: Option<String>,
 }
 
 /// The roots, the index, and how the last scan went.
@@ -72,6 +85,30 @@ pub struct Library {
     formats: Vec<String>,
     index: ArcSwap<Index>,
     state: ArcSwap<ScanState>,
+    /// Whether somebody scans: two at once would undo each other's work.
+    is_taken: AtomicBool,
+}
+
+/// Whether a scan was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanStart {
+    /// It was.
+    Begun,
+    /// One runs already.
+    Running,
+}
+
+/// The right to scan, which one has at a time. Dropped, it is free again, whatever became of the scan.
+struct Turn<'a>(&'a Library);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let state = self.0.scan_state();
+        if state.is_scanning {
+            self.0.state.store(Arc::new(ScanState { is_scanning: false, ..ScanState::clone(&state) }));
+        }
+        self.0.is_taken.store(false, Ordering::Release);
+    }
 }
 
 impl Library {
@@ -88,16 +125,17 @@ impl Library {
                     })
                     .ok()
                     .map(Arc::new);
-                LibraryRoot { name, path, directory }
+                LibraryRoot { name, path, directory: ArcSwapOption::new(directory) }
             })
             .collect();
-        let missing = roots.iter().filter(|root| root.directory.is_none());
+        let missing = roots.iter().filter(|root| !root.is_open());
         let missing_roots = missing.map(|root| root.name.clone()).collect();
         Library {
             roots,
             formats: formats.iter().map(|format| format.to_ascii_lowercase()).collect(),
             index: ArcSwap::default(),
             state: ArcSwap::from_pointee(ScanState { missing_roots, ..ScanState::default() }),
+            is_taken: AtomicBool::new(false),
         }
     }
 
@@ -106,7 +144,7 @@ impl Library {
         self.index.load_full()
     }
 
-    /// How the last scan went.
+    /// How far the scan is that runs, or how the last one went.
     pub fn scan_state(&self) -> Arc<ScanState> {
         self.state.load_full()
     }
@@ -147,22 +185,62 @@ impl Library {
 
     fn candidate<'a>(&'a self, root: usize, path: &'a str) -> Option<Candidate<'a>> {
         let LibraryRoot { name, directory, .. } = self.roots.get(root)?;
-        Some(Candidate { root, root_name: name, directory: directory.as_ref()?, path })
+        Some(Candidate { root, root_name: name, directory: directory.load_full()?, path })
     }
 
-    /// Scans all roots and swaps the index. Walks folders, so it belongs on a thread of its own.
+    /// Scans on a thread of its own, unless a scan runs.
+    ///
+    /// # Errors
+    /// When the system has no thread for us.
+    pub fn start_scan(self: &Arc<Self>, store: &Store, now: Timestamp) -> Result<ScanStart, Fault> {
+        let Some(turn) = self.take_turn() else { return Ok(ScanStart::Running) };
+        // The thread takes it over.
+        std::mem::forget(turn);
+        let (library, store) = (Arc::clone(self), store.clone());
+        let scan = move || {
+            let turn = Turn(&library);
+            wait::block_on(turn.0.scan_in_turn(&store, now));
+            drop(turn);
+            process::give_freed_memory_back();
+        };
+        match std::thread::Builder::new().name("scan".into()).spawn(scan) {
+            Ok(_) => Ok(ScanStart::Begun),
+            Err(error) => {
+                drop(Turn(self));
+                Err(Fault::new("start the scan", error))
+            }
+        }
+    }
+
+    /// Scans all roots and swaps the index, unless a scan runs. Walks folders, so it belongs on a thread of its own.
     ///
     /// The store remembers when each video was first seen. When it fails the index serves all the same, with the
     /// files' own times.
     pub async fn scan(&self, store: &Store, now: Timestamp) {
-        let mut found = scan::walk(self);
-        let missing_roots =
-            self.names(|number, root| root.directory.is_none() || found.unreadable_roots.contains(&number));
+        if let Some(turn) = self.take_turn() {
+            turn.0.scan_in_turn(store, now).await;
+        }
+    }
+
+    /// The right to scan, if nobody has it. From here on the state says that a scan runs.
+    fn take_turn(&self) -> Option<Turn<'_>> {
+        self.is_taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        self.state.store(Arc::new(self.scan_state().begun()));
+        Some(Turn(self))
+    }
+
+    async fn scan_in_turn(&self, store: &Store, now: Timestamp) {
+        self.roots.iter().for_each(LibraryRoot::look_again);
+        let mut found = scan::walk(self, |found| self.state.store(Arc::new(self.scan_state().so_far(found))));
+        let missing_roots = self.names(|number, root| !root.is_open() || found.unreadable_roots.contains(&number));
         let whole_roots =
             self.names(|number, root| !missing_roots.contains(&root.name) && !found.partial_roots.contains(&number));
-        let mut state = ScanState { is_scanned: true, missing_roots, skipped: found.skipped, store_fault: None };
+        let mut state = ScanState { missing_roots, ..self.scan_state().so_far(&found) };
         match store.videos_sync(whole_roots, found.rows(self), now).await {
-            Ok(first_seen) => found.remember(&first_seen),
+            Ok(synced) => {
+                (state.added, state.changed, state.removed) = (synced.added, synced.changed, synced.removed);
+                found.remember(&synced.known_since);
+            }
             Err(fault) => {
                 tracing::error!(
                     name: messages::LIBRARY_NOT_STORED, error = %fault,
@@ -174,8 +252,9 @@ impl Library {
         let index = Index::new(found.videos);
         let videos = index.len();
         self.index.store(Arc::new(index));
-        self.state.store(Arc::new(state));
-        tracing::info!(name: messages::LIBRARY_SCANNED, videos, skipped = found.skipped, "library scanned");
+        let ScanState { skipped, added, changed, removed, .. } = state;
+        self.state.store(Arc::new(ScanState { is_scanned: true, is_scanning: false, ..state }));
+        tracing::info!(name: messages::LIBRARY_SCANNED, videos, added, changed, removed, skipped, "library scanned");
     }
 }
 
@@ -238,5 +317,49 @@ mod tests {
         assert_eq!(video_id("films", b"a.mp4"), video_id("films", b"a.mp4"));
         assert_ne!(video_id("films", b"a.mp4"), video_id("shows", b"a.mp4"));
         assert_ne!(video_id("films", b"a.mp4"), video_id("films", b"b.mp4"));
+    }
+
+    #[test]
+    fn one_scan_runs_at_a_time_and_its_end_is_seen_whatever_becomes_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = Arc::new(library(folder.path()));
+        let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+        let now = Timestamp::from_microseconds(1);
+        let turn = library.take_turn().unwrap();
+        assert!(library.scan_state().is_scanning);
+        assert_eq!(library.start_scan(&store, now).unwrap(), ScanStart::Running);
+        wait::block_on(library.scan(&store, now));
+        assert!(!library.scan_state().is_scanned, "nobody scans beside another");
+        drop(turn);
+        assert!(!library.scan_state().is_scanning);
+        wait::block_on(library.scan(&store, now));
+        let state = library.scan_state();
+        assert!(state.is_scanned && !state.is_scanning, "{state:?}");
+        store.close();
+    }
+
+    #[test]
+    fn a_scan_sees_a_disk_that_has_come_and_one_that_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let library = library(folder.path());
+        let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+        let scan = |seconds: i64| {
+            wait::block_on(library.scan(&store, Timestamp::from_microseconds(seconds * 1_000_000)));
+            library.scan_state()
+        };
+        assert!(library.candidates("gone/a.mp4").iter().all(|place| place.root_name != "gone"));
+        std::fs::create_dir(folder.path().join("gone")).unwrap();
+        std::fs::write(folder.path().join("gone/a.mp4"), "x").unwrap();
+        let state = scan(1);
+        assert_eq!((state.missing_roots.len(), state.found, state.added), (0, 1, 1));
+        assert_eq!(state.found_by_root, [0, 0, 1]);
+        assert!(library.candidates("gone/a.mp4").iter().any(|place| place.root_name == "gone"));
+        std::fs::write(folder.path().join("gone/a.mp4"), "longer").unwrap();
+        assert_eq!(scan(2).changed, 1);
+        std::fs::remove_dir_all(folder.path().join("gone")).unwrap();
+        let state = scan(3);
+        assert_eq!((state.missing_roots.clone(), state.found, state.removed), (vec!["gone".to_owned()], 0, 0));
+        assert!(library.candidates("a.mp4").iter().all(|place| place.root_name != "gone"), "it is not read any more");
+        store.close();
     }
 }

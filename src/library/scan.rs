@@ -5,16 +5,18 @@ use std::fs::DirEntry;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Instant;
 
 use uuid::Uuid;
 
 use crate::http::media_type;
 use crate::library::index::Video;
-use crate::library::{Library, video_id};
+use crate::library::{Failed, Library, video_id};
 use crate::limits;
 use crate::log::messages;
 use crate::store::FoundVideo;
 use crate::store::Timestamp;
+use crate::sys::file;
 
 /// What a scan has found.
 #[derive(Debug, Default)]
@@ -26,79 +28,112 @@ pub(super) struct Found {
     pub partial_roots: Vec<usize>,
     /// Entries that could not be read, whose names are not UTF-8, or that came after the last one there is room for.
     pub skipped: usize,
+    /// The first of these.
+    pub failed: Vec<Failed>,
+    /// How many videos each root has.
+    pub by_root: Vec<usize>,
 }
 
-/// Walks all roots of `library`.
-pub(super) fn walk(library: &Library) -> Found {
-    let mut found = Found::default();
-    for (number, root) in library.roots().iter().enumerate().filter(|(_, root)| root.directory.is_some()) {
-        walk_folder(library, number, &root.path, "", 0, &mut found);
+/// A walk: what it walks, and what it has found.
+struct Walk<'a, P> {
+    library: &'a Library,
+    found: Found,
+    /// Is told now and then how far this is.
+    progress: P,
+    told: Instant,
+}
+
+/// Walks all roots of `library`, and tells `progress` now and then how far it is.
+pub(super) fn walk(library: &Library, progress: impl FnMut(&Found)) -> Found {
+    let found = Found { by_root: vec![0; library.roots().len()], ..Found::default() };
+    let mut walk = Walk { library, found, progress, told: Instant::now() };
+    for (number, root) in library.roots().iter().enumerate().filter(|(_, root)| root.is_open()) {
+        walk.folder(number, &root.path, "", 0);
     }
-    found
+    walk.found
 }
 
-fn walk_folder(library: &Library, root: usize, folder: &Path, below: &str, depth: usize, found: &mut Found) {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) if depth <= limits::FOLDER_DEPTH_MAX => entries,
-        Ok(_) => return found.skip(folder, &"too many folders below one another"),
-        Err(error) if depth == 0 => {
-            let (name, path) = (&library.roots()[root].name, folder.display());
-            tracing::warn!(
-                name: messages::ROOT_UNREADABLE, root = name, %path, %error,
-                "library root cannot be read; may the service user enter it?"
-            );
-            return found.unreadable_roots.push(root);
-        }
-        Err(error) => {
-            tracing::warn!(
-                name: messages::FOLDER_UNREADABLE, path = %folder.display(), %error,
-                "folder of the library cannot be read"
-            );
-            found.partial_roots.push(root);
-            return found.skip(folder, &error);
-        }
-    };
-    for entry in entries {
-        let entry = match entry {
-            Ok(entry) => entry,
+impl<P: FnMut(&Found)> Walk<'_, P> {
+    fn folder(&mut self, root: usize, folder: &Path, below: &str, depth: usize) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) if depth <= limits::FOLDER_DEPTH_MAX => entries,
+            Ok(_) => return self.found.skip(folder, &"too many folders below one another"),
+            Err(error) if depth == 0 => {
+                let (name, path) = (&self.library.roots()[root].name, folder.display());
+                tracing::warn!(
+                    name: messages::ROOT_UNREADABLE, root = name, %path, %error,
+                    "library root cannot be read; may the service user enter it?"
+                );
+                self.found.unreadable_roots.push(root);
+                return self.found.skip(folder, &error);
+            }
             Err(error) => {
-                found.skip(folder, &error);
-                continue;
+                tracing::warn!(
+                    name: messages::FOLDER_UNREADABLE, path = %folder.display(), %error,
+                    "folder of the library cannot be read"
+                );
+                self.found.partial_roots.push(root);
+                return self.found.skip(folder, &error);
             }
         };
+        for entry in entries {
+            match entry {
+                Ok(entry) => self.entry(root, &entry, below, depth),
+                Err(error) => self.found.skip(folder, &error),
+            }
+            self.tell();
+        }
+    }
+
+    fn entry(&mut self, root: usize, entry: &DirEntry, below: &str, depth: usize) {
         let name = entry.file_name();
         // Hidden: the trash of a desktop, the thumbnails of a NAS.
         if name.as_bytes().starts_with(b".") {
-            continue;
+            return;
         }
         let Some(name) = name.to_str() else {
-            found.skip(&entry.path(), &"its name is not UTF-8");
-            continue;
+            return self.found.skip(&entry.path(), &"its name is not UTF-8");
         };
         let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => walk_folder(library, root, &entry.path(), &path, depth + 1, found),
-            Ok(kind) if kind.is_file() => admit(library, root, &entry, path, found),
+            Ok(kind) if kind.is_dir() => self.folder(root, &entry.path(), &path, depth + 1),
+            Ok(kind) if kind.is_file() => self.admit(root, entry, path),
             Ok(_) => {} // A link, a FIFO, a device: never served.
-            Err(error) => found.skip(&entry.path(), &error),
+            Err(error) => self.found.skip(&entry.path(), &error),
+        }
+    }
+
+    fn admit(&mut self, root: usize, entry: &DirEntry, path: String) {
+        let is_video = media_type::extension(&path).is_some_and(media_type::is_video);
+        if !is_video || self.library.media_type(&path).is_none() {
+            return;
+        }
+        match video(self.library, root, entry, path) {
+            Ok(_) if self.found.videos.len() >= limits::VIDEOS_MAX => {
+                self.found.skip(&entry.path(), &"the index is full");
+            }
+            Ok(video) => {
+                self.found.by_root[root] += 1;
+                self.found.videos.push(video);
+            }
+            Err(error) => self.found.skip(&entry.path(), &error),
+        }
+    }
+
+    fn tell(&mut self) {
+        if self.told.elapsed() >= limits::SCAN_PROGRESS_INTERVAL {
+            self.told = Instant::now();
+            (self.progress)(&self.found);
         }
     }
 }
 
-fn admit(library: &Library, root: usize, entry: &DirEntry, path: String, found: &mut Found) {
-    let is_video = media_type::extension(&path).is_some_and(media_type::is_video);
-    if !is_video || library.media_type(&path).is_none() {
-        return;
-    }
-    if found.videos.len() >= limits::VIDEOS_MAX {
-        return found.skip(&entry.path(), &"the index is full");
-    }
-    let metadata = match entry.metadata() {
-        Ok(metadata) => metadata,
-        Err(error) => return found.skip(&entry.path(), &error),
-    };
+/// The video of an entry, if it could be played: what may not be read is found here rather than by whoever presses play.
+fn video(library: &Library, root: usize, entry: &DirEntry, path: String) -> std::io::Result<Video> {
+    let metadata = entry.metadata()?;
+    file::ensure_readable(&entry.path())?;
     let modified = Timestamp::from_microseconds(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);
-    found.videos.push(Video {
+    Ok(Video {
         id: video_id(&library.roots()[root].name, path.as_bytes()),
         root,
         title: title(&path),
@@ -106,7 +141,7 @@ fn admit(library: &Library, root: usize, entry: &DirEntry, path: String, found: 
         size: metadata.len(),
         modified,
         added_at: modified,
-    });
+    })
 }
 
 /// `Series/Some_Film.2019.mkv` -> `Some Film 2019`.
@@ -122,6 +157,9 @@ impl Found {
     fn skip(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
         tracing::debug!(path = %path.display(), reason = %reason, "left out of the library");
         self.skipped += 1;
+        if self.failed.len() < limits::SCAN_FAILURES_LISTED_MAX {
+            self.failed.push(Failed { path: path.display().to_string(), reason: reason.to_string() });
+        }
     }
 
     /// The rows for the store.
@@ -170,7 +208,7 @@ mod tests {
 
         let library = Library::open([("root".to_owned(), root)], &["mp4".into(), "mkv".into()]);
         let mut found: Vec<_> =
-            walk(&library).videos.into_iter().map(|video| (video.path, video.title, video.size)).collect();
+            walk(&library, |_| {}).videos.into_iter().map(|video| (video.path, video.title, video.size)).collect();
         found.sort();
         assert_eq!(found, [("Series/S01/É_1.mkv".into(), "É 1".into(), 5), ("film.mp4".into(), "film".to_owned(), 3)]);
     }
@@ -182,5 +220,22 @@ mod tests {
         {
             assert_eq!(title(path), expected);
         }
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_up_to_a_bound_and_counted_beyond() {
+        use std::os::unix::ffi::OsStringExt;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("good.mp4"), "x").unwrap();
+        for number in 0..limits::SCAN_FAILURES_LISTED_MAX + 3 {
+            let name = [b"\xe9", format!("{number}.mp4").as_bytes()].concat();
+            std::fs::write(folder.path().join(std::ffi::OsString::from_vec(name)), "x").unwrap();
+        }
+        let library = Library::open([("root".to_owned(), folder.path().to_owned())], &["mp4".into()]);
+        let found = walk(&library, |_| {});
+        assert_eq!((found.videos.len(), found.by_root), (1, vec![1]));
+        assert_eq!(found.skipped, limits::SCAN_FAILURES_LISTED_MAX + 3);
+        assert_eq!(found.failed.len(), limits::SCAN_FAILURES_LISTED_MAX);
+        assert!(found.failed.iter().all(|failed| failed.reason == "its name is not UTF-8"));
     }
 }

@@ -39,7 +39,7 @@ pub use links::{Link, NewLink, Played};
 pub use sessions::{Held, Login, NewSession, Room, Session, Touched};
 pub use timestamp::Timestamp;
 pub use users::{Changed, Device, NewUser, PasswordHash, Preferences, Quality, Role, User, UserChange, UserError};
-pub use videos::FoundVideo;
+pub use videos::{FoundVideo, Synced};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -32,10 +32,32 @@ pub struct FoundVideo {
     pub modified: Timestamp,
 }
 
+/// What a scan has changed in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Since when each video that was found has been known.
+    pub known_since: HashMap<Uuid, Timestamp>,
+    /// Videos that were not known, or not there, before.
+    pub added: usize,
+    /// Videos whose size, time or format has changed.
+    pub changed: usize,
+    /// Videos that are no longer there.
+    pub removed: usize,
+}
+
+/// What the row of a video was like before a scan.
+enum Before {
+    /// There was none, or the file was not there.
+    Absent,
+    /// The file was another.
+    Other,
+    /// As it is now.
+    Same,
+}
+
 impl Store {
     /// Remembers what a scan of the roots `scanned` has found, in one transaction: new videos get a row, changed ones
-    /// are brought up to date, and videos of these roots that were not found become unavailable. Answers, by id, since
-    /// when each found video has been known.
+    /// are brought up to date, and videos of these roots that were not found become unavailable.
     ///
     /// # Errors
     /// The database failed; then nothing of the scan is remembered.
@@ -44,40 +66,45 @@ impl Store {
         scanned: Vec<String>,
         found: Vec<FoundVideo>,
         now: Timestamp,
-    ) -> Result<HashMap<Uuid, Timestamp>, Fault> {
+    ) -> Result<Synced, Fault> {
         self.write(move |connection| {
-            let mut known_since = HashMap::with_capacity(found.len());
+            let mut synced = Synced { known_since: HashMap::with_capacity(found.len()), ..Synced::default() };
             for video in &found {
-                known_since.insert(video.id, remember(connection, video, now)?);
+                let (known_since, before) = remember(connection, video, now)?;
+                synced.known_since.insert(video.id, known_since);
+                match before {
+                    Before::Absent => synced.added += 1,
+                    Before::Other => synced.changed += 1,
+                    Before::Same => {}
+                }
             }
             for root in &scanned {
-                forget_missing(connection, root, &known_since, now)?;
+                synced.removed += forget_missing(connection, root, &synced.known_since, now)?;
             }
-            Ok(known_since)
+            Ok(synced)
         })
         .await
     }
 }
 
-/// Writes the row of `video` if it is new or has changed, and answers since when it has been known.
-fn remember(connection: &Connection, video: &FoundVideo, now: Timestamp) -> rusqlite::Result<Timestamp> {
+/// Writes the row of `video` if it is new or has changed. Since when it has been known, and what it was like before.
+fn remember(connection: &Connection, video: &FoundVideo, now: Timestamp) -> rusqlite::Result<(Timestamp, Before)> {
     let size = i64::try_from(video.size).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(
-        "SELECT created_at, file_size = ?2 AND modified_at = ?3 AND format = ?4 AND available = 1
-         FROM videos WHERE id = ?1",
+        "SELECT created_at, available, file_size = ?2 AND modified_at = ?3 AND format = ?4 FROM videos WHERE id = ?1",
     )?;
     let values = params![Id(video.id), size, video.modified, video.format];
-    let row = statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let row = statement.query_row(values, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
     match row {
-        Some((known_since, true)) => return Ok(known_since),
-        Some((known_since, false)) => {
+        Some((known_since, true, true)) => return Ok((known_since, Before::Same)),
+        Some((known_since, was_available, _)) => {
             // The title stays: somebody may have given the video a better one.
             let mut statement = connection.prepare_cached(
                 "UPDATE videos SET file_size = ?2, modified_at = ?3, format = ?4, available = 1, updated_at = ?5
                  WHERE id = ?1",
             )?;
             statement.execute(params![Id(video.id), size, video.modified, video.format, now])?;
-            return Ok(known_since);
+            return Ok((known_since, if was_available { Before::Other } else { Before::Absent }));
         }
         None => {}
     }
@@ -99,16 +126,16 @@ fn remember(connection: &Connection, video: &FoundVideo, now: Timestamp) -> rusq
         video.modified,
         now
     ])?;
-    Ok(now)
+    Ok((now, Before::Absent))
 }
 
-/// Marks the videos of `root` that are not among `found` as unavailable.
+/// Marks the videos of `root` that are not among `found` as unavailable. How many these are.
 fn forget_missing(
     connection: &Connection,
     root: &str,
     found: &HashMap<Uuid, Timestamp>,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<usize> {
     let mut select = connection.prepare_cached("SELECT id FROM videos WHERE root = ?1 AND available = 1")?;
     let mut missing = Vec::new();
     for id in select.query_map([root], |row| row.get::<_, Id>(0))? {
@@ -118,8 +145,8 @@ fn forget_missing(
         }
     }
     let mut update = connection.prepare_cached("UPDATE videos SET available = 0, updated_at = ?2 WHERE id = ?1")?;
-    for id in missing {
-        update.execute(params![Id(id), now])?;
+    for id in &missing {
+        update.execute(params![Id(*id), now])?;
     }
-    Ok(())
+    Ok(missing.len())
 }

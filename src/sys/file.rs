@@ -56,6 +56,13 @@ impl Root {
         })
     }
 
+    /// Whether it is the same directory as `other`.
+    pub fn is_same(&self, other: &Root) -> bool {
+        let identity =
+            |root: &Root| nix::sys::stat::fstat(&root.directory).map(|status| (status.st_dev, status.st_ino));
+        identity(self).is_ok_and(|own| identity(other) == Ok(own))
+    }
+
     /// Opens `path` below this root if the kernel can do so from its caches alone. Never waits for a disk.
     ///
     /// # Errors
@@ -147,6 +154,22 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// Whether this process may read the file or folder at `path`, as the user it acts as.
+///
+/// # Errors
+/// EACCES when it may not; what else access(2) says.
+pub fn ensure_readable(path: &Path) -> io::Result<()> {
+    Ok(nix::unistd::eaccess(path, nix::unistd::AccessFlags::R_OK)?)
+}
+
+/// Whether this process may search the folder at `path`: reach what is in it by name.
+///
+/// # Errors
+/// EACCES when it may not; what else access(2) says.
+pub fn ensure_searchable(path: &Path) -> io::Result<()> {
+    Ok(nix::unistd::eaccess(path, nix::unistd::AccessFlags::X_OK)?)
 }
 
 /// Whether an error of opening a path only says that there is no such film: a link (ELOOP) and a way out of the root

@@ -4,7 +4,7 @@
 //! its operations, [`clock`] how long the machine has slept, [`engine`] who waits for the disk (the ring, or threads where there is no ring), [`mod@file`]
 //! library roots and the files in them, `closer` who closes those that are distant, [`sendfile`] the zero-copy calls
 //! and pipes, [`socket`] listeners and what TCP knows about a peer, [`process`] what belongs to the process as a
-//! whole, [`systemd`] the service manager.
+//! whole, [`systemd`] the service manager, [`unix`] sockets of the machine itself, [`wait`] for other threads.
 #![allow(unsafe_code)] // The one place of the crate; every block names the contract it keeps.
 
 pub mod clock;
@@ -17,6 +17,7 @@ pub mod sendfile;
 pub mod socket;
 pub mod systemd;
 pub mod unix;
+pub mod wait;
 
 use std::fmt;
 use std::io;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::super::{FoundVideo, NewUser, PasswordHash, Preferences, Role, UserError};
+use super::super::{FoundVideo, NewUser, PasswordHash, Preferences, Role, Synced, UserError};
 use super::{Place, Timestamp, at, names, new_user, noted};
 
 #[tokio::test]
@@ -110,11 +110,14 @@ async fn a_scan_adds_changes_and_forgets_and_leaves_other_roots_alone() {
     };
     let not_utf8 = b"caf\xe9.mp4";
     let first = vec![found("films", b"a.mp4", 1), found("films", not_utf8, 2), found("other", b"a.mp4", 3)];
-    let known = sync(&["films", "other"], first.clone(), 10).await;
-    assert_eq!(known, first.iter().map(|video| (video.id, at(10))).collect());
+    let all = sync(&["films", "other"], first.clone(), 10).await;
+    let known_since = first.iter().map(|video| (video.id, at(10))).collect();
+    assert_eq!(all, Synced { known_since, added: 3, changed: 0, removed: 0 });
 
     let second = vec![found("films", b"a.mp4", 9)];
-    assert_eq!(sync(&["films"], second.clone(), 20).await, HashMap::from([(second[0].id, at(10))]));
+    let known_since = HashMap::from([(second[0].id, at(10))]);
+    let one = sync(&["films"], second.clone(), 20).await;
+    assert_eq!(one, Synced { known_since, added: 0, changed: 1, removed: 1 });
     let expected = vec![
         (b"a.mp4".to_vec(), 9, true, at(20)),
         (not_utf8.to_vec(), 2, false, at(20)),
@@ -125,7 +128,8 @@ async fn a_scan_adds_changes_and_forgets_and_leaves_other_roots_alone() {
     sync(&["films"], vec![], 30).await;
     assert_eq!(rows(&place).await.iter().map(|row| row.2).collect::<Vec<_>>(), [false, false, true], "an emptied root");
     let back = sync(&["films", "other"], first.clone(), 40).await;
-    assert_eq!(back[&first[1].id], at(10), "a video that returns keeps its row");
+    assert_eq!(back.known_since[&first[1].id], at(10), "a video that returns keeps its row");
+    assert_eq!((back.added, back.changed, back.removed), (2, 0, 0), "and is new again to whoever watches");
     assert!(rows(&place).await.iter().all(|row| row.2));
 }
 
@@ -136,8 +140,10 @@ async fn ten_thousand_unchanged_videos_write_nothing() {
     place.store.videos_sync(vec!["films".into()], videos.clone(), at(10)).await.unwrap();
     let changes = || place.store.write(|connection| Ok(connection.total_changes()));
     let before = changes().await.unwrap();
-    let known = place.store.videos_sync(vec!["films".into()], videos, at(20)).await.unwrap();
+    let synced = place.store.videos_sync(vec!["films".into()], videos, at(20)).await.unwrap();
     assert_eq!(changes().await.unwrap(), before);
+    assert_eq!((synced.added, synced.changed, synced.removed), (0, 0, 0));
+    let known = synced.known_since;
     assert_eq!(known.len(), 10_000);
     assert!(known.values().all(|since| *since == at(10)));
 }
