@@ -84,8 +84,14 @@ pub enum Route<'a> {
     StreamPath(&'a str),
     /// The bytes of a film, by its id.
     StreamId(Uuid),
+    /// Have the roots looked through.
+    ScanLibrary,
+    /// How far that is, or what came of it.
+    LibraryStatus,
     /// Who did what.
     Audit,
+    /// What is in force, and why.
+    Configuration,
     /// Which methods a path has: OPTIONS on any of the above, or on the server as a whole.
     Options(&'static str),
 }
@@ -255,7 +261,10 @@ routes! { target:
     }
     ["s", _, _]                         { Get UserOrGuest Path => Route::Shared; }
     // The administrator.
+    ["api", "library", "scan"]          { Post Admin Fields => Route::ScanLibrary; }
+    ["api", "library", "status"]        { Get Admin Fields => Route::LibraryStatus; }
     ["api", "admin", "audit"]           { Get Admin Fields => Route::Audit; }
+    ["api", "admin", "config"]          { Get Admin Fields => Route::Configuration; }
     ["api", "admin", "token"]           { Post Machine Fields => Route::MakeToken; }
 }
 
@@ -295,7 +304,10 @@ impl Route<'_> {
             | Route::Shared
             | Route::StreamPath(_)
             | Route::StreamId(_)
+            | Route::ScanLibrary
+            | Route::LibraryStatus
             | Route::Audit
+            | Route::Configuration
             | Route::Options(_) => Wanting::Nothing,
         }
     }
@@ -381,6 +393,11 @@ mod tests {
             ("GET /s/abc/film.mp4", Ok("Shared".into())),
             ("GET /s/abc", Err(404)),
             ("POST /s/abc/film.mp4", Err(405)),
+            ("POST /api/library/scan", Ok("ScanLibrary".into())),
+            ("GET /api/library/scan", Err(405)),
+            ("GET /api/library/status", Ok("LibraryStatus".into())),
+            ("GET /api/library", Err(404)),
+            ("GET /api/admin/config", Ok("Configuration".into())),
             ("GET /api/library.m3u8?token=x", Ok("LibraryPlaylist".into())),
             (&format!("POST /api/videos/{id}/link"), Ok(format!("MakeLink({id})"))),
             ("DELETE /api/stream/video/a.mp4", Err(405)),

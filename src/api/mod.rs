@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod auth;
+pub mod configuration;
 pub mod health;
+pub mod library;
 pub mod links;
 pub mod metrics;
 pub mod playlist;

@@ -121,22 +121,26 @@ impl Gathered {
     // ---- files ----
 
     fn main_file_and_drop_ins(&mut self, sources: &Sources) {
-        let main = sources.file.as_ref().unwrap_or(&sources.default_file);
-        let main = sources.working_directory.join(main);
+        let main = sources.main_file();
         match fs::read_to_string(&main) {
             Ok(text) => self.file(&main, &text),
             Err(error) if error.kind() == ErrorKind::NotFound && sources.file.is_none() => {}
             Err(error) => self.unreadable(&main, &error),
         }
-        for path in self.drop_ins(&main.with_file_name("conf.d")) {
-            match fs::read_to_string(&path) {
+        let draft = sources.draft.as_ref();
+        let mut drop_ins = self.drop_ins(&sources.drop_in_folder());
+        drop_ins.extend(draft.map(|(path, _)| path.clone()).filter(|path| !drop_ins.contains(path)));
+        drop_ins.sort();
+        for path in drop_ins {
+            let drafted = draft.filter(|(drafted, _)| *drafted == path).map(|(_, text)| text.clone());
+            match drafted.map_or_else(|| fs::read_to_string(&path), Ok) {
                 Ok(text) => self.file(&path, &text),
                 Err(error) => self.unreadable(&path, &error),
             }
         }
     }
 
-    /// `conf.d/*.toml` in the order of their names. What an editor leaves behind (`.x.toml`, `x.toml~`) is none.
+    /// `conf.d/*.toml`. What an editor leaves behind (`.x.toml`, `x.toml~`) is none.
     fn drop_ins(&mut self, folder: &Path) -> Vec<PathBuf> {
         let listed = fs::read_dir(folder).and_then(|entries| {
             entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<PathBuf>, _>>()
@@ -153,7 +157,6 @@ impl Gathered {
         };
         let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         paths.retain(|path| path.extension() == Some(OsStr::new("toml")) && !hidden(path));
-        paths.sort();
         paths
     }
 

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use figment::Figment;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::log;
 use layers::{Gathered, Setting};
@@ -49,6 +49,8 @@ pub const DEFAULT_FILE: &str = "/etc/reelway/reelway.toml";
 pub struct Sources {
     /// `--config FILE`: must exist.
     pub file: Option<PathBuf>,
+    /// A file of conf.d that is about to be written, with its text: read as if it stood there.
+    pub draft: Option<(PathBuf, String)>,
     /// Read when `file` is `None`; may be missing.
     pub default_file: PathBuf,
     /// The environment.
@@ -61,10 +63,21 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// The main file, whether it is there or not.
+    pub fn main_file(&self) -> PathBuf {
+        self.working_directory.join(self.file.as_ref().unwrap_or(&self.default_file))
+    }
+
+    /// The folder of the drop-ins, beside the main file.
+    pub fn drop_in_folder(&self) -> PathBuf {
+        self.main_file().with_file_name("conf.d")
+    }
+
     /// The sources of this process.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(String, String)>) -> Sources {
         Sources {
             file,
+            draft: None,
             default_file: PathBuf::from(DEFAULT_FILE),
             environment: std::env::vars_os().collect(),
             flags,
@@ -86,7 +99,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let figment = settings.into_iter().fold(Figment::new(), Figment::merge::<Setting>);
     // Every value was checked, so what fails here is a row of the table without a field below, or the reverse.
     let config = figment.extract().map_err(|error| ConfigError { problems: vec![error.to_string()] })?;
-    Ok(Loaded { config, warnings, files, figment })
+    let mut loaded = Loaded { config, warnings, files, figment };
+    loaded.config.shown = Shown(loaded.show_json());
+    Ok(loaded)
 }
 
 /// A configuration and how it came about.
@@ -146,7 +161,23 @@ pub struct Config {
     pub log: Log,
     /// Where the daemon keeps its own files.
     pub directories: Directories,
+    /// All of it with where each value came from, as [`Loaded::show_json`] tells it.
+    #[serde(skip)]
+    pub shown: Shown,
 }
+
+/// What is in force and why, for people and programs to read. Two configurations with the same values are the same, wherever
+/// these come from.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Shown(serde_json::Value);
+
+impl PartialEq for Shown {
+    fn eq(&self, _: &Shown) -> bool {
+        true
+    }
+}
+
+impl Eq for Shown {}
 
 /// Section `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -28,6 +28,7 @@ impl Place {
         }
         let sources = Sources {
             file: None,
+            draft: None,
             default_file: folder.path().join("reelway.toml"),
             environment: BTreeMap::new(),
             flags: Vec::new(),
@@ -420,4 +421,31 @@ fn origins_are_kept_as_browsers_write_them() {
     ] {
         assert_eq!(Place::file(file).load().config.net.cors_origins, origins, "{file}");
     }
+}
+
+#[test]
+fn a_draft_is_read_as_if_it_stood_in_its_folder() {
+    let root = |name: &str| format!("[library]\nroots = [{{ name = \"{name}\", path = \"/srv/{name}\" }}]\n");
+    let mut place = Place::new(&[("reelway.toml", &root("main")), ("conf.d/library.toml", &root("old"))]);
+    let draft = place.sources.drop_in_folder().join("library.toml");
+    let names =
+        |place: &Place| place.load().config.library.roots.iter().map(|root| root.name.clone()).collect::<String>();
+    assert_eq!(names(&place), "old");
+    place.sources.draft = Some((draft.clone(), root("new")));
+    assert_eq!(names(&place), "new", "instead of the file there");
+    place.sources.draft = Some((draft.with_file_name("aaa.toml"), root("new")));
+    assert_eq!(names(&place), "old", "in the order of the names");
+    place.sources.draft = Some((draft, "[library]\nroot = 1\n".to_owned()));
+    assert!(
+        place.problems()[0].contains("conf.d/library.toml:2: unknown key 'library.root'"),
+        "{:?}",
+        place.problems()
+    );
+}
+
+#[test]
+fn what_is_shown_goes_with_the_values() {
+    let loaded = Place::file("[server]\nport = 4000\n").load();
+    assert_eq!(loaded.config.shown.0, loaded.show_json());
+    assert_eq!(loaded.config.shown.0["server.port"]["value"], 4000);
 }

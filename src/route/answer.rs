@@ -53,6 +53,9 @@ pub async fn answer<F>(
         Route::Video(id) => api::videos::get(services, grant, id),
         Route::MakeLink(id) => api::links::make(services, grant, id, body, host, asking, now).await,
         Route::LibraryPlaylist => api::playlist::library(services, grant, host, now).await,
+        Route::ScanLibrary => api::library::scan(services, now),
+        Route::LibraryStatus => Ok(api::library::status(services)),
+        Route::Configuration => Ok(api::configuration::show(services)),
         Route::Audit => api::audit::list(services, target).await,
         Route::Options(allow) => Ok(Response::empty(204).field("Allow", allow)),
     }

@@ -28,6 +28,7 @@ mod harness;
 mod kills;
 mod laptop;
 mod leaks;
+mod library;
 mod lifecycle;
 mod limits;
 mod links;

@@ -1,0 +1,11 @@
+//! `GET /api/admin/config`: what is in force and why, as `reelway config show --origin --json` prints it.
+//!
+//! No option holds a secret: the signing key is named by its file, and credentials by their folder.
+
+use crate::api::Services;
+use crate::http::response::Response;
+
+/// Every option with its value and its origin.
+pub fn show<F>(services: &Services) -> Response<F> {
+    Response::json(200, &services.config.shown)
+}
