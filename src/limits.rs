@@ -278,6 +278,12 @@ pub const VIDEOS_MAX: usize = 100_000;
 pub const FOLDER_DEPTH_MAX: usize = 32;
 /// Files and folders that a scan left out and names, each with a path of 4 KiB at most; the others are only counted.
 pub const SCAN_FAILURES_LISTED_MAX: usize = 100;
+/// Entries of a folder that are looked at before it is added to the library: a second on a slow disk, and nearly all homes.
+pub const ACCESS_ENTRIES_MAX: usize = 5000;
+/// Files that may not be read and are named to whoever adds a folder; the others are only counted.
+pub const ACCESS_NAMED_MAX: usize = 5;
+/// How long a look at a folder may take: a disk that has to spin up first.
+pub const ACCESS_LOOK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a scan tells how far it is: often enough for an eye, and a thousandth of its time.
 pub const SCAN_PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Items of a list, when the client does not say.

@@ -2,6 +2,7 @@
 //!
 //! Every verb takes `--config`; those that print take `--json` for programs. Exit codes: 0 done, 1 failed, 2 usage.
 
+mod access;
 mod client;
 mod completions;
 mod config;
@@ -61,6 +62,12 @@ enum Verb {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Say what this process sees of a folder: run as the service by `library add` and `doctor`
+    #[command(hide = true)]
+    Look {
+        /// The folder
+        path: PathBuf,
+    },
     /// Ask the running daemon how it is; fails when it does not answer
     Healthcheck {
         /// Print the daemon's answer as JSON
@@ -101,6 +108,7 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
         Verb::Sessions(verb) => sessions::run(verb, load(&sources(Vec::new()))?.config),
         Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
+        Verb::Look { path } => print(&serde_json::to_string(&access::look::look(&path))?),
         Verb::Healthcheck { json } => healthcheck::run(json, &load(&sources(Vec::new()))?.config),
         Verb::Completions(verb) => completions::run(&verb, Arguments::command()),
         Verb::Man(verb) => man::run(&verb, Arguments::command()),

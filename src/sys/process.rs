@@ -12,6 +12,7 @@ use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use nix::unistd::{Gid, Uid};
 
 use crate::sys::Fault;
+use crate::sys::account::Account;
 
 /// Raises the soft limit of open descriptors to the hard one, and returns it. A connection with a film takes three.
 ///
@@ -42,7 +43,8 @@ pub fn give_freed_memory_back() {
     }
 }
 
-/// Run by root, becomes the user and group that own `folder`; run by anybody else, does nothing.
+/// Run by root, becomes the user and group that own `folder`, with the other groups of that user: films may be for one of
+/// these. Run by anybody else, does nothing.
 ///
 /// # Errors
 /// What setgid(2) or setuid(2) say.
@@ -50,7 +52,8 @@ pub fn become_owner_of(folder: &Path) -> io::Result<()> {
     let owner = std::fs::metadata(folder)?;
     if nix::unistd::geteuid().is_root() && owner.uid() != 0 {
         let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-        nix::unistd::setgroups(&[group])?;
+        let groups = Account::numbered(owner.uid(), owner.gid()).groups.into_iter().chain([owner.gid()]);
+        nix::unistd::setgroups(&groups.map(Gid::from_raw).collect::<Vec<_>>())?;
         nix::unistd::setgid(group)?;
         nix::unistd::setuid(user)?;
     }
