@@ -132,7 +132,8 @@ async fn open_first(
         }
         match opened {
             Ok(Some(file)) => {
-                let film = Arc::new(OpenVideo::new(candidate, media_type, file));
+                let Candidate { root, root_name, path: shown, .. } = *candidate;
+                let film = Arc::new(OpenVideo::new(root, root_name, shown, media_type, Arc::new(file)));
                 kept.keep(path, &film);
                 return Ok(film);
             }

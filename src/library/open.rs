@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::http::conditional::{ETag, Validators};
 use crate::http::response::FieldLines;
 use crate::http::{date, media_type};
-use crate::library::{self, Candidate};
+use crate::library;
 use crate::sys::file::MediaFile;
 
 /// A video that is open, and where it came from: the disks of different roots wait for one another as little as they can.
@@ -23,7 +23,8 @@ pub struct OpenVideo {
     pub media_type: &'static str,
     /// From the descriptor that will be sent, so that they can never describe another file.
     pub validators: Validators,
-    filename: Box<str>,
+    /// Where it is below its root.
+    pub path: Box<str>,
     private: Arc<FieldLines>,
 }
 
@@ -40,18 +41,18 @@ pub enum Caching {
 }
 
 impl OpenVideo {
-    /// The file at the place of a candidate.
-    pub fn new(candidate: &Candidate<'_>, media_type: &'static str, file: MediaFile) -> OpenVideo {
+    /// The file at `path` below root `root`, which has this name.
+    pub fn new(root: usize, root_name: &str, path: &str, media_type: &'static str, file: Arc<MediaFile>) -> OpenVideo {
         let (size, modified_ns) = (file.size(), file.modified_ns());
         let modified = i64::try_from(modified_ns.div_euclid(1_000_000_000)).unwrap_or(0);
-        let validators = Validators { etag: ETag::new(size, modified_ns, path_hash(candidate.path)), modified };
+        let validators = Validators { etag: ETag::new(size, modified_ns, path_hash(path)), modified };
         let mut video = OpenVideo {
-            id: library::video_id(candidate.root_name, candidate.path.as_bytes()),
-            file: Arc::new(file),
-            root: candidate.root,
+            id: library::video_id(root_name, path.as_bytes()),
+            file,
+            root,
             media_type,
             validators,
-            filename: candidate.path.rsplit('/').next().unwrap_or(candidate.path).into(),
+            path: path.into(),
             private: Arc::default(),
         };
         video.private = Arc::new(video.written(Caching::Private, modified));
@@ -74,7 +75,8 @@ impl OpenVideo {
 
     /// Adds the fields that 200 and every 206 share.
     pub fn named(&self, lines: FieldLines, caching: Caching, now_seconds: i64) -> FieldLines {
-        let lines = lines.field("Content-Disposition", media_type::content_disposition(&self.filename));
+        let filename = self.path.rsplit('/').next().unwrap_or(&self.path);
+        let lines = lines.field("Content-Disposition", media_type::content_disposition(filename));
         let lines = match caching {
             Caching::Private => lines.field("X-Accel-Buffering", "no"),
             Caching::Shared { .. } => lines,

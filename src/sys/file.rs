@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::limits;
 use crate::sys::Fault;
 use crate::sys::closer::Closer;
+use crate::sys::descriptor::{self, FileId};
 
 /// How a file of the library is opened. O_NONBLOCK so that a FIFO put in a film's place cannot hold us (open(2)).
 const MEDIA_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
@@ -309,6 +310,39 @@ impl MediaFile {
             file.cold();
         }
         Ok(admitted)
+    }
+
+    /// The same for one that another process has opened and left us: what is known of it without asking anybody, because
+    /// whoever answers for it may be gone by now. `root` is where it was found, if that is there.
+    ///
+    /// # Errors
+    /// What statx(2) says.
+    pub fn left(descriptor: OwnedFd, is_distant: bool, root: Option<&Root>) -> io::Result<Option<MediaFile>> {
+        let known = descriptor::known(&descriptor)?;
+        if known.mode != SFlag::S_IFREG {
+            return Ok(None);
+        }
+        let cold = OnceLock::new();
+        if is_distant {
+            // To open it once more would ask. Sent from the one that is open it is not read ahead; that is all.
+            let _ = descriptor.try_clone().map(|twin| cold.set(twin));
+        }
+        let FileId { device, inode } = known.id;
+        let (modified, changed) = (known.modified, known.changed);
+        let size = i64::try_from(known.size).unwrap_or(i64::MAX);
+        Ok(Some(MediaFile {
+            descriptors: ManuallyDrop::new(Descriptors { hot: descriptor, cold }),
+            size: known.size,
+            modified_ns: i128::from(modified.0) * 1_000_000_000 + i128::from(modified.1),
+            identity: Identity { device, inode, size, modified, changed },
+            number: ADMITTED.fetch_add(1, Ordering::Relaxed),
+            closer: is_distant.then(|| root.map_or_else(Arc::default, |root| Arc::clone(root.closer()))),
+        }))
+    }
+
+    /// Which file it is.
+    pub fn id(&self) -> FileId {
+        FileId { device: self.identity.device, inode: self.identity.inode }
     }
 
     /// Whether asking anything about it may wait for another machine.

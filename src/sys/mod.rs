@@ -3,7 +3,7 @@
 //! Every public function here is safe to call with any values. What a file holds: [`ring`] the io_uring runtime and
 //! its operations, [`engine`] who waits for the disk (the ring, or threads where there is no ring), [`mod@file`]
 //! library roots and the files in them, `closer` who closes those that are distant, [`sendfile`] the zero-copy calls
-//! and pipes, [`socket`] listeners and what TCP knows about a peer, [`unix`] sockets of the machine itself, [`account`] its
+//! and pipes, [`descriptor`] what one is that another process has left us, [`socket`] listeners and what TCP knows about a peer, [`unix`] sockets of the machine itself, [`account`] its
 //! users, [`process`] what belongs to the process as a whole, [`clock`] how long the machine has slept, [`systemd`] the service
 //! manager, [`wait`] for other threads.
 #![allow(unsafe_code)] // The one place of the crate; every block names the contract it keeps.
@@ -11,6 +11,7 @@
 pub mod account;
 pub mod clock;
 mod closer;
+pub mod descriptor;
 pub mod engine;
 pub mod file;
 pub mod process;
