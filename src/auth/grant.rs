@@ -110,6 +110,11 @@ impl Account {
         }
     }
 
+    /// Whether a session's id is that of callers by password, of which the store has no row.
+    pub fn is_by_password(session_id: Uuid) -> bool {
+        session_id.get_version_num() == 5
+    }
+
     /// An account, for tests of the rooms above.
     #[cfg(test)]
     pub fn for_test(user_id: Uuid, session_id: Uuid, role: Role) -> Account {

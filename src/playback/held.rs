@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::playback::pace::Wish;
 use crate::playback::shares::Pacing;
 use crate::playback::viewer::{News, Told};
-use crate::playback::{Key, Stream, Streamed, Watcher};
+use crate::playback::{Kept, Key, Stream, Streamed, Watcher};
 use crate::store::Timestamp;
 
 /// Set in the state of a playback that has lost its slot, for good: whoever joins later begins another.
@@ -101,6 +101,33 @@ impl Held {
             noted: AtomicU64::new(0),
             retransmits: AtomicU64::new(0),
             parties: Mutex::new(Parties { members: Vec::new(), seen: None, looked: None, rate: 0.0, pacing }),
+        }
+    }
+
+    /// A playback of the process before, which no connection has joined yet.
+    pub fn restored(kept: &Kept, now: Timestamp) -> Held {
+        let held = Held::new(kept.key, kept.watcher.clone(), now, now);
+        held.parties().pacing.restored(kept.bytes, now);
+        Held {
+            id: kept.id,
+            started: kept.started,
+            state: AtomicU32::new(0),
+            bytes: AtomicU64::new(kept.bytes),
+            noted: AtomicU64::new(kept.bytes),
+            retransmits: AtomicU64::new(kept.retransmits),
+            ..held
+        }
+    }
+
+    /// What of it a process can leave to the next.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            id: self.id,
+            key: self.key,
+            watcher: Watcher { max_bandwidth: self.max_bandwidth(), ..self.watcher.clone() },
+            started: self.started,
+            bytes: self.bytes(),
+            retransmits: self.retransmits.load(Ordering::Relaxed),
         }
     }
 

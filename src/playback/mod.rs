@@ -18,6 +18,7 @@
 
 mod held;
 pub mod pace;
+mod restore;
 mod shares;
 mod sweep;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use crate::playback::held::{Held, Join};
 use crate::playback::pace::{Caps, Pace};
 use crate::store::Timestamp;
 
+pub use restore::Kept;
 pub use viewer::{News, Playing, Told, Viewer};
 
 /// All playbacks there are.

@@ -80,6 +80,13 @@ impl Pacing {
     }
 }
 
+impl Pacing {
+    /// It was sent so many bytes before, which are paid for.
+    pub fn restored(&mut self, bytes: u64, now: Timestamp) {
+        self.tab.charge(bytes, Pace::NONE, now);
+    }
+}
+
 impl Held {
     /// How long its next answer has to wait for what it was handed before.
     pub fn owes(&self, now: Timestamp) -> Duration {

@@ -55,6 +55,35 @@ fn connections_of_one_viewer_are_one_playback_and_it_lingers_after_them() {
 }
 
 #[test]
+fn a_playback_is_the_same_one_after_a_restart_and_what_it_was_sent_is_not_told_twice() {
+    let before = Playbacks::new(BOUNDS);
+    let viewer = Viewer::new(&before);
+    let playing = viewer.play(key(1, 1), &watcher(1), at(0)).unwrap();
+    viewer.sent(5000).unwrap();
+    assert_eq!(before.swept(at(1)).len(), 1);
+    assert_eq!(viewer.played().map(|(key, watcher)| (key, watcher.session_id)), Some((key(1, 1), Uuid::from_u128(1))));
+    playing.leave(at(2));
+    let (kept, seen) = (before.kept(), before.streams());
+
+    let caps = Caps { per_user: Pace::of_bits(8_000_000), total: Pace::NONE, with_lan: true };
+    let after = Playbacks::new(Bounds { caps, ..BOUNDS });
+    assert!(after.restore(&kept[0], at(60)));
+    assert!(!after.restore(&kept[0], at(60)), "it is there already");
+    assert_eq!(counts(&after), (0, 1));
+    let viewer = Viewer::new(&after);
+    let playing = viewer.play(key(1, 1), &watcher(1), at(61)).unwrap();
+    assert_eq!(viewer.owes(|| at(61)), None, "what it was sent before is paid for");
+    viewer.sent(7).unwrap();
+    let now = &after.streams()[0];
+    assert_eq!((now.id, now.started, now.bytes, now.connections), (seen[0].id, seen[0].started, 5007, 1));
+    let told: Vec<u64> = after.swept(at(62)).iter().map(|streamed| streamed.bytes).collect();
+    assert_eq!(told, [7]);
+    playing.leave(at(62));
+    let full = Playbacks::new(Bounds { playbacks_max: 0, ..BOUNDS });
+    assert!(!full.restore(&kept[0], at(60)), "there is no slot");
+}
+
+#[test]
 fn one_user_has_so_many_open_and_what_lingers_gives_way() {
     let playbacks = Playbacks::new(BOUNDS);
     let [first, second, third, other] = [(); 4].map(|()| Viewer::new(&playbacks));

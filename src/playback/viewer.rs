@@ -18,7 +18,7 @@ use crate::store::Timestamp;
 #[derive(Debug)]
 pub struct Viewer<'a> {
     playbacks: &'a Playbacks,
-    part: RefCell<Option<Part>>,
+    pub(super) part: RefCell<Option<Part>>,
     sends: Cell<bool>,
     /// Segments that TCP had to send again since the connection began, as far as they were noted.
     retransmits: Cell<u32>,
@@ -55,7 +55,7 @@ pub struct Playing<'a> {
 
 /// A playback with this connection among its members, until dropped.
 #[derive(Debug)]
-struct Part {
+pub(super) struct Part {
     held: Arc<Held>,
     member: Arc<Member>,
 }
@@ -116,14 +116,7 @@ impl<'a> Viewer<'a> {
 
     /// It was paused until its slot was gone, and plays on: it takes a slot again, if there is one.
     pub(super) fn ask_anew(&self, now: Timestamp) -> Result<(), Told> {
-        let (key, watcher) = match self.part.borrow().as_ref() {
-            Some(part) => {
-                let Member { session_id, is_near, .. } = *part.member;
-                let max_bandwidth = part.held.max_bandwidth();
-                (part.held.key, Watcher { session_id, is_near, max_bandwidth, ..part.held.watcher.clone() })
-            }
-            None => return Ok(()),
-        };
+        let Some((key, watcher)) = self.played() else { return Ok(()) };
         let held = self.playbacks.join(key, &watcher, now).map_err(|_| Told::Lost)?;
         let part = Part::of(self.playbacks, held, &watcher, now);
         part.member.sends.store(true, Ordering::Relaxed);
@@ -211,6 +204,13 @@ impl Part {
         let member = Arc::new(Member::new(watcher.session_id, watcher.is_near, now));
         playbacks.enter(&held, &member, now);
         Part { held, member }
+    }
+
+    /// Its playback, and who watches over this connection.
+    pub fn played(&self) -> (Key, Watcher) {
+        let Member { session_id, is_near, .. } = *self.member;
+        let max_bandwidth = self.held.max_bandwidth();
+        (self.held.key, Watcher { session_id, is_near, max_bandwidth, ..self.held.watcher.clone() })
     }
 }
 

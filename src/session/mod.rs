@@ -107,6 +107,22 @@ impl Table {
         judge(&live, claims.sub, now)
     }
 
+    /// For whom a film goes on that was begun by a session of this user: nobody in particular, if the session has expired
+    /// since, because a film outlives the token that began it.
+    ///
+    /// # Errors
+    /// 401 when the session was ended for good, or the user is disabled; 503 when the row could not be read.
+    pub async fn watching(&self, id: Uuid, user_id: Uuid, now: Timestamp) -> Result<Option<Arc<Account>>, Reject> {
+        if let Ok(live) = self.live(id, now).await {
+            return judge(&live, user_id, now).map(Some);
+        }
+        let row = self.store.session(id).await.map_err(Fault::into_reject)?;
+        let goes_on = |(session, user): &(Session, User)| {
+            session.revoked_at.is_none() && session.user_id == user_id && user.is_active
+        };
+        if row.as_ref().is_some_and(goes_on) { Ok(None) } else { Err(BAD_TOKEN) }
+    }
+
     /// The session of this id: from its slot, or woken from its row.
     async fn live(&self, id: Uuid, now: Timestamp) -> Result<Arc<Live>, Reject> {
         match self.slab.find(id, now) {
