@@ -139,6 +139,15 @@ pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const REFUSED_LINGERING_MAX: usize = 64;
 /// How long a head or a body that has begun to arrive may go on when the daemon drains.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long short responses may take before a restart hands over what there is; what is not over by then is cut.
+pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, which takes it
+/// 1.3 s for 4096.
+pub const HANDOVER_STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of the note that goes with it, at most: an idle connection takes about 60, and one with a full inbox 22 KiB.
+pub const HANDOVER_NOTE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of such an answer's head and of its parts in memory, at most, where another process says that there are as many.
+pub const HANDOVER_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long `/health` waits for the store before it says that it does not answer.
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 /// Descriptors without which starting makes no sense: two shards, the store, the listeners and the log take thirty.

@@ -19,6 +19,8 @@ use prometheus_client::registry::Registry;
 pub struct ShardCounters {
     /// Connections accepted.
     pub connections: AtomicU64,
+    /// Connections taken over from the process before.
+    pub resumed: AtomicU64,
     /// Connections open now.
     pub open_connections: AtomicUsize,
     /// Requests whose head was read whole.
@@ -165,8 +167,9 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &self.metrics;
         type Count = fn(&ShardCounters) -> &AtomicU64;
-        let counters: [(&str, &str, Count); 11] = [
+        let counters: [(&str, &str, Count); 12] = [
             ("connections_accepted", "Connections accepted", |shard| &shard.connections),
+            ("connections_resumed", "Connections taken over from the process before", |shard| &shard.resumed),
             ("requests", "Requests whose head was read whole", |shard| &shard.requests),
             ("rejects", "Requests refused", |shard| &shard.rejects),
             ("faults", "Failures of kernel, disk or database", |shard| &shard.faults),

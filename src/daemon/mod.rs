@@ -6,6 +6,7 @@
 mod admin_socket;
 mod awake;
 mod clocks;
+mod handover;
 mod keeper;
 mod laptop;
 mod listeners;
@@ -34,6 +35,7 @@ use crate::log::{self, messages};
 use crate::metrics::Metrics;
 use crate::playback::pace::{Caps, Pace};
 use crate::playback::{Bounds, Playbacks};
+use crate::serve::handover::Connection;
 use crate::serve::shard::{self, Listener};
 use crate::serve::{Phase, State};
 use crate::session::Table;
@@ -42,13 +44,15 @@ use crate::store::{Store, Timestamp};
 use crate::sys::Fault;
 use crate::sys::engine::Engine;
 use crate::sys::process::{self, FileLock};
+use crate::sys::systemd;
 pub(crate) use crate::sys::wait::block_on;
 pub(crate) use admin_socket::path as admin_socket;
 
 use admin_socket::AdminSocket;
+use handover::{Inherited, Outcome};
 use keeper::Keeper;
 use listeners::Listeners;
-use signals::Either;
+use signals::{Either, Signals};
 
 /// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
 #[derive(Debug, thiserror::Error)]
@@ -82,13 +86,16 @@ impl StartError {
 /// A [`StartError`] that says what to do.
 pub fn run(loaded: Loaded) -> Result<(), StartError> {
     process::give_big_blocks_back();
+    let passed = systemd::take_passed();
     let Loaded { config, warnings, .. } = loaded;
     let _log = log::start(config.log.format, &config.log.level).map_err(StartError::Other)?;
     log_panics();
     warnings.iter().for_each(|warning| tracing::warn!(name: messages::CONFIGURATION_DOUBTFUL, "{warning}"));
     raise_descriptor_limit()?;
+    let mut passed = passed.map_err(|error| Fault::new("take what the service manager passed", error))?;
+    let inherited = Inherited::of(&mut passed);
 
-    let mut signals = signals::Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
+    let mut signals = Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
     let shards = config.server.shard_count();
     let listeners = Listeners::open(&config, shards)?;
     let _lock = lock_state(&config, limits::STATE_LOCK_START_PATIENCE)?.ok_or_else(|| StartError::in_use(&config))?;
@@ -98,7 +105,8 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     let store = services.store.clone();
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
-    let (shards, mut failures) = start_shards(&state, listeners.with(&admin)?, &phases)?;
+    let resumed = handover::spread(inherited.resume(&state), shards);
+    let (shards, mut failures) = start_shards(&state, listeners.with(&admin)?, resumed, &phases)?;
     state.services.library.start_scan(&state.services.store, now())?;
     let keeper = Keeper::start(&state)?;
 
@@ -113,9 +121,15 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
         }
     };
     state.services.is_draining.store(true, Ordering::Relaxed);
-    let drain_timeout = state.services.config.server.drain_timeout;
-    let _ = phase.send(Phase::Draining);
-    let is_drained = signals.wait_while(drain_timeout, || !shards.iter().all(JoinHandle::is_finished));
+    let is_drained = if failure.is_none() && handover::is_possible() {
+        match handover::hand_over(&mut signals, &state, &phase, shards.len()) {
+            Outcome::Done => true,
+            Outcome::Cut => false,
+            Outcome::Refused(connections) => drain_again(&mut signals, &state, connections, shards.len()),
+        }
+    } else {
+        drain(&mut signals, &state, &phase, &shards)
+    };
     let _ = phase.send(Phase::Ended);
     join(shards);
     keeper.end();
@@ -123,6 +137,31 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
     drop(admin);
     tracing::info!(name: messages::STOPPED, drained = is_drained, "stopped");
     failure.map_or(Ok(()), Err)
+}
+
+/// Has the shards finish their responses, for as long as an administrator allows. Whether they did.
+fn drain(signals: &mut Signals, state: &State, phase: &watch::Sender<Phase>, shards: &[JoinHandle<()>]) -> bool {
+    let _ = phase.send(Phase::Draining);
+    let drain_timeout = state.services.config.server.drain_timeout;
+    signals.wait_while(drain_timeout, || !shards.iter().all(JoinHandle::is_finished))
+}
+
+/// The same with connections that nobody wanted to take over: shards that accept nobody finish them.
+fn drain_again(signals: &mut Signals, state: &Arc<State>, connections: Vec<Connection>, shards: usize) -> bool {
+    let (phase, phases) = watch::channel(Phase::Draining);
+    let nobody = (0..shards).map(|_| Vec::new()).collect();
+    match start_shards(state, nobody, handover::spread(connections, shards), &phases) {
+        Ok((shards, _)) => {
+            let is_drained = drain(signals, state, &phase, &shards);
+            let _ = phase.send(Phase::Ended);
+            join(shards);
+            is_drained
+        }
+        Err(error) => {
+            tracing::error!(%error, "connections could not be drained");
+            false
+        }
+    }
 }
 
 /// A panic is a bug of ours: it goes to the log with its place, and its task ends alone.
@@ -278,16 +317,17 @@ fn key_places(config: &Config) -> Places {
 fn start_shards(
     state: &Arc<State>,
     listeners: Vec<Vec<Listener>>,
+    resumed: Vec<Vec<Connection>>,
     phases: &watch::Receiver<Phase>,
 ) -> Result<(Vec<JoinHandle<()>>, mpsc::UnboundedReceiver<StartError>), Fault> {
     // One message a shard at most.
     let (failed, failures) = mpsc::unbounded_channel();
-    let start = |(number, listeners): (usize, Vec<Listener>)| {
+    let start = |(number, (listeners, resumed)): (usize, (Vec<Listener>, Vec<Connection>))| {
         let (state, phases, failed) = (Arc::clone(state), phases.clone(), failed.clone());
         std::thread::Builder::new()
             .name(format!("shard {number}"))
             .spawn(move || {
-                let run = std::panic::AssertUnwindSafe(|| shard::run(number, state, listeners, phases));
+                let run = std::panic::AssertUnwindSafe(|| shard::run(number, state, listeners, resumed, phases));
                 let failure = match std::panic::catch_unwind(run) {
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => Fault::new(format!("run shard {number}"), error).into(),
@@ -297,7 +337,7 @@ fn start_shards(
             })
             .map_err(|error| Fault::new("start a shard", error))
     };
-    let shards = listeners.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
+    let shards = listeners.into_iter().zip(resumed).enumerate().map(start).collect::<Result<_, _>>()?;
     Ok((shards, failures))
 }
 

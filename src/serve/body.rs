@@ -95,7 +95,9 @@ impl<'a> Incoming<'a> {
         wanted(request)?;
         // RFC 9110 §10.1.1: not when the body has begun to arrive without waiting.
         if std::mem::take(&mut self.waits_for_continue) && self.early.is_empty() {
-            transfer::send_bytes(peer, CONTINUE, Follow::Nothing).await.map_err(Stop::Ended)?;
+            // Never halted here: what the client says next belongs to this request.
+            let sent = transfer::send_bytes(peer, CONTINUE, &mut 0, Follow::Nothing, || peer.watch()).await;
+            sent.map_err(Stop::Ended)?;
         }
         let mut body = Vec::new();
         self.read(peer, limits::JSON_BODY_BYTES_MAX, |data| body.extend_from_slice(data)).await?;
@@ -260,7 +262,8 @@ mod tests {
             let playbacks = Playbacks::new(bounds);
             let viewer = Viewer::new(&playbacks);
             let (is_machine, pacer) = (false, Pacer::new(limits::NOT_SENT_BYTES));
-            let peer = Peer { socket: &socket, address, is_machine, patience: PATIENCE, viewer, pacer, seat: None };
+            let (patience, seat, halt) = (PATIENCE, None, None);
+            let peer = Peer { socket: &socket, address, is_machine, patience, viewer, pacer, seat, halt };
             let json = incoming.json(&request, &peer).await;
             let status = |stop| match stop {
                 Stop::Refused(reject) => reject.status(),

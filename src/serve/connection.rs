@@ -5,6 +5,8 @@
 //!    │ 75 s, or drain     │ 10 s: 408            │ close: linger until the client has read it all
 //!    ▼                    ▼                      ▼ reset
 //! ```
+//!
+//! From each of these a restart may take it over as it stands (`handover`).
 
 use std::future::Future;
 use std::io;
@@ -21,6 +23,7 @@ use crate::log::messages;
 use crate::metrics;
 use crate::serve::Phase;
 use crate::serve::exchange::{self, Next};
+use crate::serve::handover::{self, Left};
 use crate::serve::idle::{Idle, Woken};
 use crate::serve::inbox::Inbox;
 use crate::serve::peer::{Ended, Peer, Watch};
@@ -40,20 +43,52 @@ enum Silence {
     Late,
     /// A head was begun, and the daemon is draining.
     Draining,
+    /// The connection is to be handed over, with what has come of a head.
+    Halted,
 }
 
-/// Serves a connection to its end.
-pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
+/// Serves a connection to its end, or until it is handed over: what is left of it then. `left` is what the process before us
+/// has left of it.
+pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, left: Option<Box<Left>>) -> Option<Left> {
     let mut inbox = Inbox::new(&shard.buffers);
     let mut turn = Turn::new();
     let mut phase = shard.phase.clone();
-    let drain = pin!(phase.wait_for(|phase| *phase >= Phase::Draining));
+    let drain = pin!(phase.wait_for(|phase| *phase >= Phase::HandingOver));
     let timer = pin!(tokio::time::sleep(shard.keep_alive_timeout.min(peer.patience.interval())));
     let mut idle = Idle::new(timer, drain);
-    // Who comes for one range has sent its request by now, as a rule; then there is nothing to wait for.
-    inbox.read_early(peer.socket);
+    let mut next = match left {
+        Some(left) => Box::pin(handover::resume(shard, peer, &mut inbox, *left, &mut turn)).await,
+        None => {
+            // Who comes for one range has sent its request by now, as a rule; then there is nothing to wait for.
+            inbox.read_early(peer.socket);
+            Next::KeepAlive { consumed: 0 }
+        }
+    };
     loop {
-        let next = match head(shard, peer, &mut inbox, &mut idle).await {
+        match next {
+            // Nothing was asked yet, or by the process before us.
+            Next::KeepAlive { consumed: 0 } => {}
+            Next::KeepAlive { consumed } => inbox.consume(consumed),
+            // Most have read it by now, and are not waited for.
+            Next::CloseAsAsked if peer.is_silent() && peer.has_everything() => return None,
+            Next::Close | Next::CloseAsAsked => {
+                drop(inbox);
+                return Box::pin(linger(shard, peer)).await;
+            }
+            Next::Reset => {
+                socket::reset_on_close(peer.socket);
+                return None;
+            }
+            Next::Halt { unsent, consumed } => {
+                inbox.consume(consumed.unwrap_or_default());
+                return Some(Left::answering(inbox.pending(), unsent));
+            }
+        }
+        if peer.is_to_halt() {
+            return Some(Left::idle(inbox.pending()));
+        }
+        turn.spend(limits::REQUEST_TURN_BYTES, shard.pump.engine).await;
+        next = match head(shard, peer, &mut inbox, &mut idle).await {
             Ok(()) => {
                 if idle.take_waited() {
                     turn = Turn::new(); // All others have had theirs.
@@ -62,22 +97,15 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>) {
             }
             Err(Silence::Late) => exchange::refuse(shard, peer, inbox.pending(), &Reject::HeadTimeout).await,
             Err(Silence::Draining) => exchange::refuse(shard, peer, inbox.pending(), &Reject::Draining).await,
-            Err(Silence::GivenUp(ended)) => return give_up(shard, peer, &ended),
+            Err(Silence::GivenUp(ended)) => {
+                give_up(shard, peer, &ended);
+                return None;
+            }
             // A client may end its side and still be reading what it asked for.
             Err(Silence::Closed) => Next::CloseAsAsked,
             Err(Silence::Idle) => Next::Close,
+            Err(Silence::Halted) => return Some(Left::idle(inbox.pending())),
         };
-        match next {
-            Next::KeepAlive { consumed } => inbox.consume(consumed),
-            // Most have read it by now, and are not waited for.
-            Next::CloseAsAsked if peer.is_silent() && peer.has_everything() => return,
-            Next::Close | Next::CloseAsAsked => {
-                drop(inbox);
-                return Box::pin(linger(shard, peer)).await;
-            }
-            Next::Reset => return socket::reset_on_close(peer.socket),
-        }
-        turn.spend(limits::REQUEST_TURN_BYTES, shard.pump.engine).await;
     }
 }
 
@@ -114,7 +142,16 @@ async fn rest_of_head(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> 
     tokio::select! {
         biased;
         read = timeout(shard.head_timeout, rest) => read.unwrap_or(Err(Silence::Late)),
+        () = halted(peer) => Err(Silence::Halted),
         () = shard.drain_patience() => Err(Silence::Draining),
+    }
+}
+
+/// Waits until the connection is to be handed over.
+async fn halted(peer: &Peer<'_>) {
+    match peer.halt {
+        Some(halt) => halt.due().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -146,6 +183,7 @@ async fn first_bytes<Drain: Future>(
         };
         match woken {
             Woken::Readable(ready) => ready.map_err(|_| Silence::Closed)?,
+            Woken::Draining if peer.halt.is_some() && shard.is_handing_over() => return Err(Silence::Halted),
             Woken::Draining => return Err(Silence::Idle),
             Woken::Time => {
                 let now = Instant::now();
@@ -184,13 +222,14 @@ async fn read(socket: &TcpStream, inbox: &mut Inbox<'_>) -> Result<(), Silence> 
 ///
 /// While bytes of ours are on their way the client has the time that a film has. After that it has
 /// [`limits::LINGER_TIMEOUT`] to close its side. What it says meanwhile is thrown away, for
-/// [`limits::LINGER_TALK_TIMEOUT`]; then nobody listens any more.
-pub(super) async fn linger(shard: &Shard, peer: &Peer<'_>) {
+/// [`limits::LINGER_TALK_TIMEOUT`]; then nobody listens any more. What is left, if the client is to be waited for by the process
+/// after us.
+pub(super) async fn linger(shard: &Shard, peer: &Peer<'_>) -> Option<Left> {
     // Our end counts as unacknowledged until the client has it; of a client that has everything and is gone, nobody waits
     // for that.
     let mut awaits = if peer.unacknowledged() == 0 { Awaits::TheirEnd } else { Awaits::TheirReading };
     if socket::end_sending(peer.socket).is_err() {
-        return;
+        return None;
     }
     let (mut watch, mut talk) = (peer.watch(), Talk::new());
     let mut pause = Duration::from_millis(5);
@@ -202,16 +241,25 @@ pub(super) async fn linger(shard: &Shard, peer: &Peer<'_>) {
             }
             Awaits::TheirReading => {
                 if let Err(ended) = watch.judge() {
-                    return give_up(shard, peer, &ended);
+                    give_up(shard, peer, &ended);
+                    return None;
                 }
                 pause = (pause * 2).min(peer.patience.interval());
             }
-            Awaits::TheirEnd if talk.is_over() || talk.heard.elapsed() >= limits::LINGER_TIMEOUT => return,
+            Awaits::TheirEnd if talk.is_over() || talk.heard.elapsed() >= limits::LINGER_TIMEOUT => return None,
             Awaits::TheirEnd => pause = (pause * 2).min(limits::LINGER_TIMEOUT / 4),
         }
+        // Its end comes soon, or it is not waited for.
+        watch.may_halt = matches!(awaits, Awaits::TheirReading);
         tokio::select! {
             biased;
-            ended = watch.told() => return give_up(shard, peer, &ended),
+            ended = watch.told() => {
+                if let Ended::Halted = ended {
+                    return Some(Left::closing());
+                }
+                give_up(shard, peer, &ended);
+                return None;
+            }
             () = talk.listen(shard, peer.socket, pause) => {}
         }
     }
@@ -278,7 +326,13 @@ fn give_up(shard: &Shard, peer: &Peer<'_>, ended: &Ended) {
             metrics::add(&counters.gave_way, 1);
             tracing::info!(name: messages::CLIENT_GAVE_WAY, %client_ip, "paused client gave way to another");
         }
-        Ended::Gone | Ended::Stopped | Ended::Superseded | Ended::LostSlot | Ended::Truncated | Ended::Disk(_) => {
+        Ended::Gone
+        | Ended::Stopped
+        | Ended::Superseded
+        | Ended::LostSlot
+        | Ended::Truncated
+        | Ended::Disk(_)
+        | Ended::Halted => {
             tracing::debug!(%client_ip, ?ended, "client went away")
         }
     }

@@ -22,6 +22,7 @@ use crate::metrics::{self, Open};
 use crate::playback::{Key, Playing, Refused, Watcher};
 use crate::route::{self, Resolved, Route, Wanting};
 use crate::serve::body::Incoming;
+use crate::serve::handover::{Asked, Plays, Unsent};
 use crate::serve::inbox::Inbox;
 use crate::serve::peer::{Ended, Peer};
 use crate::serve::shard::Shard;
@@ -32,7 +33,7 @@ use crate::sys::sendfile::Follow;
 use crate::sys::socket::Corked;
 
 /// What becomes of the connection after an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Next {
     /// It waits for the next request; so many bytes of the inbox belonged to this one.
     KeepAlive {
@@ -45,6 +46,13 @@ pub(super) enum Next {
     CloseAsAsked,
     /// It was cut short: reset, so that the client cannot take it for whole.
     Reset,
+    /// It was halted: the process after us sends what is left.
+    Halt {
+        /// What is left of the answer.
+        unsent: Box<Unsent>,
+        /// Bytes of head and body, if the next request may follow.
+        consumed: Option<usize>,
+    },
 }
 
 /// Answers the request whose head stands at the beginning of the inbox.
@@ -67,11 +75,16 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
 
 /// Says no to a client whose request we cannot name, beyond what `pending` begins with, and closes.
 pub(super) async fn refuse(shard: &Shard, peer: &Peer<'_>, pending: &[u8], reject: &Reject) -> Next {
-    let refusal = refusal(shard, reject, Uuid::new_v4(), peer, "");
+    let request_id = Uuid::new_v4();
+    let refusal = refusal(shard, reject, request_id, peer, "");
     let envelope = Envelope::without_request(request::method(pending), shard.date(shard.now()));
     let mut finished = refusal.finish(envelope, shard.heads.take());
     match send(shard, peer, &mut finished, &mut Turn::new()).await {
         Ok(()) => Next::Close,
+        Err(Ended::Halted) => {
+            let asked = Asked { request_id, user_id: None, session_id: None, path: String::new() };
+            Next::Halt { unsent: Box::new(Unsent { finished, plays: None, asked }), consumed: None }
+        }
         Err(_) => Next::Reset,
     }
 }
@@ -135,8 +148,21 @@ impl Exchange<'_> {
                 };
                 consumed.map_or(Next::Close, |body| Next::KeepAlive { consumed: head_length + body })
             }
+            Err(Ended::Halted) => self.halt(finished, head_length),
             Err(ended) => self.cut(ended, &finished.parts),
         }
+    }
+
+    /// What the process after us has to know of an answer that it goes on with. Of a body that nobody wants and that has not
+    /// come it does not: then the connection ends after the answer.
+    #[cold]
+    fn halt(&self, mut finished: Finished<Film>, head_length: usize) -> Next {
+        let consumed = self.body.consumed().filter(|_| !finished.close).map(|body| head_length + body);
+        finished.close = consumed.is_none();
+        let has_film = finished.parts.iter().any(|part| matches!(part, Part::Extent { .. }));
+        let played = self.peer.viewer.played().filter(|_| has_film);
+        let plays = played.map(|(key, watcher)| Plays { key, watcher, credential_version: None });
+        Next::Halt { unsent: Box::new(Unsent { finished, plays, asked: self.asked() }), consumed }
     }
 
     /// Reads over the rest of a body, unless the daemon drains before it has come.
@@ -281,19 +307,32 @@ impl Exchange<'_> {
         *self.request_id.get_or_init(Uuid::new_v4)
     }
 
-    /// Notes why a response did not reach its end.
+    fn asked(&self) -> Asked {
+        let path = route::shown(&self.request.target).to_owned();
+        let (user_id, session_id) = (self.user_id.get().copied(), self.session_id.get().copied());
+        Asked { request_id: self.request_id(), user_id, session_id, path }
+    }
+
     fn cut(&self, ended: Ended, parts: &[Part<Film>]) -> Next {
-        let counters = &self.shard.pump.counters;
-        let request_id = self.request_id().to_string();
+        self.asked().cut(self.shard, self.peer, ended, parts)
+    }
+}
+
+impl Asked {
+    /// Notes why a response did not reach its end.
+    pub(super) fn cut(&self, shard: &Shard, peer: &Peer<'_>, ended: Ended, parts: &[Part<Film>]) -> Next {
+        let counters = &shard.pump.counters;
+        let request_id = self.request_id.to_string();
         let (user_id, session_id) =
-            (self.user_id.get().map(Uuid::to_string), self.session_id.get().map(Uuid::to_string));
+            (self.user_id.as_ref().map(Uuid::to_string), self.session_id.as_ref().map(Uuid::to_string));
         let video_id = parts.iter().find_map(|part| match part {
             Part::Extent { file, .. } => Some(file.id.to_string()),
             Part::Bytes(_) => None,
         });
-        let (path, client_ip) = (route::shown(&self.request.target), self.peer.address);
+        let (path, client_ip) = (self.path.as_str(), peer.address);
         match ended {
-            Ended::Gone => {
+            // Whoever halts hands it over, and cuts nothing.
+            Ended::Gone | Ended::Halted => {
                 tracing::debug!(request_id, user_id, session_id, video_id, path, %client_ip, "client went away");
             }
             Ended::Stalled => {
@@ -375,36 +414,78 @@ fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, pa
     reject.response(&request_id)
 }
 
-/// Sends a head and the parts of its body. The head is somebody else's once it is sent.
-async fn send(shard: &Shard, peer: &Peer<'_>, finished: &mut Finished<Film>, turn: &mut Turn) -> Result<(), Ended> {
+/// Sends a head and the parts of its body. The head is somebody else's once it is sent. Where it ends before the end, what was
+/// not sent is left in `finished`.
+pub(super) async fn send(
+    shard: &Shard,
+    peer: &Peer<'_>,
+    finished: &mut Finished<Film>,
+    turn: &mut Turn,
+) -> Result<(), Ended> {
     let Finished { head, parts, length, .. } = finished;
     if *length <= limits::TURN_BYTES {
         shard.pump.little_asked.set(Some(Instant::now()));
     }
-    let is_alone = parts.len() == 1;
-    let _corked = (parts.len() > 1).then(|| Corked::new(peer.socket));
-    if parts.is_empty() {
-        transfer::send_bytes(peer, head, Follow::Nothing).await?;
+    let count = parts.len();
+    let _corked = (count > 1).then(|| Corked::new(peer.socket));
+    if count == 0 {
+        transfer::send_head(peer, head, Follow::Nothing).await?;
     }
-    for (index, part) in parts.iter().enumerate() {
-        match part {
-            Part::Bytes(bytes) => {
-                let follow = if index + 1 < parts.len() { Follow::Body } else { Follow::Nothing };
-                transfer::send_bytes(peer, head, Follow::Body).await?;
-                shard.heads.put(std::mem::take(head));
-                transfer::send_bytes(peer, bytes, follow).await?;
-            }
-            Part::Extent { file, extent } => {
-                let _open = Open::new(&shard.pump.counters.open_transfers);
-                if shard.pump.counters.open_transfers.load(Ordering::Relaxed) > limits::FILMS_MANY {
-                    peer.queue_less();
-                }
-                let mut transfer = Transfer::new(file, *extent, &shard.pump);
-                transfer.begin(peer, head).await?;
-                shard.heads.put(std::mem::take(head));
-                transfer.run(peer, turn, &shard.pump, is_alone).await?;
-            }
+    for index in 0..count {
+        let place = Place { is_alone: count == 1, is_last: index + 1 == count };
+        let sent = send_part(shard, peer, head, &mut parts[index], place, turn).await;
+        if sent.is_err() {
+            parts.drain(..index);
+            return sent;
         }
     }
     Ok(())
+}
+
+/// Where a part stands in its body.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    is_alone: bool,
+    is_last: bool,
+}
+
+/// Sends the head, if that was not sent before, and a part.
+async fn send_part(
+    shard: &Shard,
+    peer: &Peer<'_>,
+    head: &mut Vec<u8>,
+    part: &mut Part<Film>,
+    place: Place,
+    turn: &mut Turn,
+) -> Result<(), Ended> {
+    match part {
+        Part::Bytes(bytes) => {
+            transfer::send_head(peer, head, Follow::Body).await?;
+            shard.heads.put(std::mem::take(head));
+            let follow = if place.is_last { Follow::Nothing } else { Follow::Body };
+            let mut done = 0;
+            let sent = transfer::send_bytes(peer, bytes, &mut done, follow, || peer.watch_or_halt()).await;
+            if sent.is_err() {
+                bytes.to_mut().drain(..done);
+            }
+            sent.map(drop)
+        }
+        Part::Extent { file, extent } => {
+            let _open = Open::new(&shard.pump.counters.open_transfers);
+            if shard.pump.counters.open_transfers.load(Ordering::Relaxed) > limits::FILMS_MANY {
+                peer.queue_less();
+            }
+            let mut transfer = Transfer::new(file, *extent, &shard.pump);
+            let sent = async {
+                transfer.begin(peer, head).await?;
+                shard.heads.put(std::mem::take(head));
+                transfer.run(peer, turn, &shard.pump, place.is_alone).await
+            };
+            let sent = sent.await;
+            if sent.is_err() {
+                *extent = transfer.left();
+            }
+            sent
+        }
+    }
 }

@@ -128,6 +128,19 @@ impl<'a> Inbox<'a> {
         self.fill(count);
     }
 
+    /// Takes bytes that another process has read, at most [`limits::HEAD_BYTES_MAX`] in all.
+    pub fn put(&mut self, bytes: &[u8]) {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let space = self.space();
+            let count = left.len().min(space.len());
+            assert!(count > 0, "more bytes than an inbox holds");
+            space[..count].copy_from_slice(&left[..count]);
+            left = &left[count..];
+            self.fill(count);
+        }
+    }
+
     /// Where the next bytes go.
     fn space(&mut self) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(|| self.buffers.take());

@@ -9,6 +9,8 @@ mod body;
 mod connection;
 mod deadline;
 mod exchange;
+mod halt;
+pub mod handover;
 mod hot;
 mod idle;
 mod inbox;
@@ -18,11 +20,13 @@ mod pipes;
 pub mod shard;
 mod transfer;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::Services;
 use crate::limits;
 use crate::serve::admission::Connections;
+use crate::serve::handover::Connection;
 
 /// What all shards share.
 #[derive(Debug)]
@@ -33,6 +37,10 @@ pub struct State {
     connections: Connections,
     /// The same at the admin socket, which has places of its own: an administrator comes in when all others are taken.
     admins: Connections,
+    /// Connections that the shards have given up, to be handed over.
+    given_up: Mutex<Vec<Connection>>,
+    /// Shards that have no connection left.
+    shards_left: AtomicUsize,
 }
 
 impl State {
@@ -41,7 +49,22 @@ impl State {
         let net = &services.config.net;
         let connections = Connections::new(net.connections_max, net.connections_per_address);
         let admins = Connections::new(limits::ADMIN_CONNECTIONS_MAX, limits::ADMIN_CONNECTIONS_MAX);
-        Arc::new(State { services, connections, admins })
+        let (given_up, shards_left) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(State { services, connections, admins, given_up, shards_left })
+    }
+
+    /// How many shards have no connection left and serve no more. They may still wait for a disk before their threads end.
+    pub fn shards_left(&self) -> usize {
+        self.shards_left.load(Ordering::Acquire)
+    }
+
+    /// What the shards have given up since this was asked last.
+    pub fn take_given_up(&self) -> Vec<Connection> {
+        std::mem::take(&mut *self.given_up.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn give_up(&self, connection: Connection) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 }
 
@@ -50,6 +73,8 @@ impl State {
 pub enum Phase {
     /// Accepting and answering.
     Serving,
+    /// No new connections; short responses are finished, and then the process after us is given what there is.
+    HandingOver,
     /// No new connections; current responses are finished.
     Draining,
     /// Time is up: what is left is cut.

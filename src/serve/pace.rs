@@ -62,14 +62,14 @@ impl Peer<'_> {
         }
     }
 
-    /// Waits until the playback may be sent more.
+    /// Waits until the playback may be sent more. The process after us does not wait for what this one has sent.
     pub async fn may_send(&self) -> Result<(), Ended> {
         loop {
             let Some(wait) = self.viewer.owes(Timestamp::now) else { return Ok(()) };
-            let watch = self.watch();
+            let watch = self.watch_or_halt();
             tokio::select! {
                 biased;
-                ended = watch.broken() => return Err(ended),
+                ended = watch.broken() => return if let Ended::Halted = ended { Ok(()) } else { Err(ended) },
                 () = tokio::time::sleep(wait.min(limits::PACE_WAIT_MAX)) => {}
             }
         }

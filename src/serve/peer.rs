@@ -16,6 +16,7 @@ use crate::limits;
 use crate::playback::{News, Told, Viewer};
 use crate::serve::admission::{Pause, Seat};
 use crate::serve::deadline::{Patience, Progress, Verdict};
+use crate::serve::halt::Halt;
 use crate::serve::pace::Pacer;
 use crate::sys::{sendfile, socket};
 
@@ -36,6 +37,8 @@ pub(super) struct Peer<'a> {
     pub pacer: Pacer,
     /// What it would give way with; none if it was not admitted.
     pub seat: Option<&'a Seat<'a>>,
+    /// By what it hears that it is to be handed over; none if it never is.
+    pub halt: Option<&'a Halt>,
 }
 
 /// Why a response did not reach its end.
@@ -57,6 +60,8 @@ pub(super) enum Ended {
     Truncated,
     /// The disk failed.
     Disk(io::Error),
+    /// Nothing is wrong: the process after us sends the rest.
+    Halted,
 }
 
 /// A peer while it is waited for.
@@ -65,6 +70,8 @@ pub(super) struct Watch<'a> {
     peer: &'a Peer<'a>,
     progress: Progress,
     pause: Option<Pause<'a>>,
+    /// Whether the wait may end because the connection is to be handed over: whatever is left to do is known then.
+    pub may_halt: bool,
 }
 
 impl<'a> Peer<'a> {
@@ -75,7 +82,17 @@ impl<'a> Peer<'a> {
 
     /// Its time began then.
     pub fn watch_since(&'a self, since: Instant) -> Watch<'a> {
-        Watch { peer: self, progress: Progress::new(since), pause: None }
+        Watch { peer: self, progress: Progress::new(since), pause: None, may_halt: false }
+    }
+
+    /// The same for a wait that may halt.
+    pub fn watch_or_halt(&'a self) -> Watch<'a> {
+        Watch { may_halt: true, ..self.watch() }
+    }
+
+    /// Whether the connection is to be handed over as soon as it is known what is left to do.
+    pub fn is_to_halt(&self) -> bool {
+        self.halt.is_some_and(Halt::is_due)
     }
 
     /// Bytes of ours that it has not acknowledged; none when the connection is over.
@@ -181,10 +198,17 @@ impl Watch<'_> {
                 }
             }
         };
+        let halted = async {
+            match self.peer.halt.filter(|_| self.may_halt) {
+                Some(halt) => halt.due().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             told = told => told,
             () = gives_way => Ended::GaveWay,
+            () = halted => Ended::Halted,
         }
     }
 

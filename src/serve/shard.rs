@@ -24,6 +24,8 @@ use crate::log::messages;
 use crate::metrics::{self, Open};
 use crate::playback::Viewer;
 use crate::serve::deadline::Patience;
+use crate::serve::halt::Halt;
+use crate::serve::handover::{Connection, Left};
 use crate::serve::hot::Hot;
 use crate::serve::inbox::{Buffers, Heads};
 use crate::serve::pace::Pacer;
@@ -32,7 +34,7 @@ use crate::serve::pipes::Pipes;
 use crate::serve::transfer::Pump;
 use crate::serve::{Phase, State, connection, exchange};
 use crate::store::Timestamp;
-use crate::sys::unix;
+use crate::sys::{socket, unix};
 
 /// What a connection needs of its shard.
 #[derive(Debug)]
@@ -59,6 +61,10 @@ pub(super) struct Shard {
     refused: Semaphore,
     /// Told whenever a connection ends.
     connection_ended: Notify,
+    /// Accepted connections that have not begun.
+    arriving: Cell<usize>,
+    /// By which connections hear that they are to be handed over.
+    halt: Halt,
 }
 
 /// A listener that a shard is given.
@@ -90,9 +96,11 @@ enum Entrance {
         /// Whether it is root, or who runs the daemon. Anybody else is a stranger here as well.
         is_machine: bool,
     },
+    /// In the process before us.
+    Before(Box<Left>),
 }
 
-/// Runs shard `number` on this thread until `phase` says that all is over.
+/// Runs shard `number` on this thread until `phase` says that all is over. `resumed` are connections of the process before.
 ///
 /// # Errors
 /// When the runtime cannot be made, or a listener cannot be watched.
@@ -100,13 +108,21 @@ pub fn run(
     number: usize,
     state: Arc<State>,
     listeners: Vec<Listener>,
+    resumed: Vec<Connection>,
     phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let engine = state.services.engine;
-    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners))?
+    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners, resumed))?
 }
 
-async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>) -> io::Result<()> {
+async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>, resumed: Vec<Connection>) -> io::Result<()> {
+    for connection in resumed {
+        match Accepted::before(connection) {
+            Ok(accepted) => shard.arrived(accepted),
+            // Its client has left meanwhile.
+            Err(error) => tracing::debug!(%error, "connection could not be resumed"),
+        }
+    }
     for listener in listeners {
         let door = Door::open(listener)?;
         tokio::task::spawn_local(accept(Rc::clone(&shard), door));
@@ -114,12 +130,26 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>) -> io::Result<()> {
     tokio::task::spawn_local(let_go(Rc::clone(&shard)));
     let mut phase = shard.phase.clone();
     // The sender lives as long as the daemon; without it all is over as well.
-    let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    let ends = phase.wait_for(|phase| *phase >= Phase::HandingOver).await.map(|phase| *phase);
+    if ends.is_ok_and(|phase| phase == Phase::HandingOver) {
+        shard.halt.call();
+    }
     tokio::select! {
         () = shard.drained() => {}
         _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
     }
+    shard.state.shards_left.fetch_add(1, Ordering::Release);
     Ok(())
+}
+
+impl Accepted {
+    /// A connection that the process before us accepted.
+    fn before(connection: Connection) -> io::Result<Accepted> {
+        let socket = std::net::TcpStream::from(connection.socket);
+        let address = socket.peer_addr()?.ip();
+        let entrance = Entrance::Before(Box::new(connection.left));
+        Ok(Accepted { socket: TcpStream::from_std(socket)?, address, entrance })
+    }
 }
 
 impl Door {
@@ -157,19 +187,17 @@ async fn let_go(shard: Rc<Shard>) {
     }
 }
 
-/// Accepts until the daemon drains; then the listener is closed with this task.
+/// Accepts until the daemon ends; then the listener is closed with this task.
 async fn accept(shard: Rc<Shard>, door: Door) {
     let mut phase = shard.phase.clone();
     let mut complained = None;
     loop {
         let accepted = tokio::select! {
             accepted = door.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
+            _ = phase.wait_for(|phase| *phase >= Phase::HandingOver) => return,
         };
         match accepted {
-            Ok(accepted) => {
-                tokio::task::spawn_local(Rc::clone(&shard).welcome(accepted));
-            }
+            Ok(accepted) => shard.arrived(accepted),
             Err(error) => {
                 // A client that left before it was accepted costs nothing; want of descriptors must not spin.
                 if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) {
@@ -223,6 +251,8 @@ impl Shard {
             keep_alive_timeout: net.keep_alive_timeout,
             refused: Semaphore::new(limits::REFUSED_LINGERING_MAX),
             connection_ended: Notify::new(),
+            arriving: Cell::default(),
+            halt: Halt::default(),
             state,
         }
     }
@@ -245,10 +275,21 @@ impl Shard {
         *self.phase.borrow() >= Phase::Draining
     }
 
+    /// Whether connections are to be handed over.
+    pub fn is_handing_over(&self) -> bool {
+        *self.phase.borrow() == Phase::HandingOver
+    }
+
     /// Waits until the daemon drains, and then a moment longer: what has begun to arrive may be on its way.
     pub async fn drain_patience(&self) {
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
         tokio::time::sleep(limits::DRAIN_PATIENCE).await;
+    }
+
+    /// A connection is here, and is counted before it begins: a drain that comes now waits for it.
+    fn arrived(self: &Rc<Self>, accepted: Accepted) {
+        self.arriving.set(self.arriving.get() + 1);
+        tokio::task::spawn_local(Rc::clone(self).welcome(accepted));
     }
 
     /// Serves an accepted connection, if there is a seat for it.
@@ -262,28 +303,48 @@ impl Shard {
         let _counts = CountsPanic(|| metrics::add(&self.pump.counters.panics, 1));
         let _told = Told(&self.connection_ended);
         let _open = Open::new(&self.pump.counters.open_connections);
-        metrics::add(&self.pump.counters.connections, 1);
-        let (connections, is_machine) = match entrance {
-            Entrance::Network => (&self.state.connections, false),
-            Entrance::Admin { is_machine } => (&self.state.admins, is_machine),
+        self.arriving.set(self.arriving.get() - 1);
+        let left = self.serve(&socket, address, entrance).await;
+        if let Some(left) = left
+            && let Ok(socket) = socket.into_std()
+        {
+            self.state.give_up(Connection { socket: socket.into(), left });
+        }
+    }
+
+    /// Serves a connection to its end, or until it is to be handed over: what is left then.
+    async fn serve(&self, socket: &TcpStream, address: IpAddr, entrance: Entrance) -> Option<Left> {
+        let counters = &self.pump.counters;
+        let (connections, is_machine, halt, left) = match entrance {
+            Entrance::Network => (&self.state.connections, false, Some(&self.halt), None),
+            Entrance::Admin { is_machine } => (&self.state.admins, is_machine, None, None),
+            Entrance::Before(left) => (&self.state.connections, false, Some(&self.halt), Some(left)),
         };
+        metrics::add(if left.is_some() { &counters.resumed } else { &counters.connections }, 1);
         let seat = connections.admit(canonical(address));
         let viewer = Viewer::new(&self.state.services.playbacks);
         let (patience, seat) = (self.patience, seat.as_ref());
         let pacer = Pacer::new(self.state.services.config.net.notsent_lowat);
-        let peer = Peer { socket: &socket, address, is_machine, patience, viewer, pacer, seat };
-        if peer.seat.is_some() {
-            return connection::run(&self, &peer).await;
+        let peer =
+            Peer { socket, address, is_machine, patience, viewer, pacer, seat, halt: halt.filter(|_| seat.is_some()) };
+        if seat.is_some() {
+            return connection::run(self, &peer, left).await;
         }
-        exchange::refuse(&self, &peer, &[], &Reject::TooManyConnections).await;
+        if left.is_some() {
+            // In the middle of an answer, perhaps: it must not be taken for whole.
+            socket::reset_on_close(socket);
+            return None;
+        }
+        exchange::refuse(self, &peer, &[], &Reject::TooManyConnections).await;
         if let Ok(_place) = self.refused.try_acquire() {
-            connection::linger(&self, &peer).await;
+            connection::linger(self, &peer).await;
         }
+        None
     }
 
     /// Waits until no connection is left.
     async fn drained(&self) {
-        while self.pump.counters.open_connections.load(Ordering::Relaxed) > 0 {
+        while self.arriving.get() > 0 || self.pump.counters.open_connections.load(Ordering::Relaxed) > 0 {
             self.connection_ended.notified().await;
         }
     }

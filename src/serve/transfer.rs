@@ -101,20 +101,37 @@ enum Ahead {
     Cold,
 }
 
-/// Sends `bytes`, which may be a head that a body follows. Whether it had to wait for the peer.
-pub(super) async fn send_bytes(peer: &Peer<'_>, bytes: &[u8], follow: Follow) -> Result<bool, Ended> {
-    let (socket, mut watch) = (peer.socket, None);
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match socket.try_io(Interest::WRITABLE, || sendfile::send_head(socket, &bytes[sent..], follow)) {
-            Ok(count) => sent += count,
+/// Sends what is left of `bytes` after the first `sent`, which may be a head that a body follows. Whether it had to wait for
+/// the peer.
+pub(super) async fn send_bytes<'a>(
+    peer: &'a Peer<'_>,
+    bytes: &[u8],
+    sent: &mut usize,
+    follow: Follow,
+    watch: impl Fn() -> Watch<'a>,
+) -> Result<bool, Ended> {
+    let socket = peer.socket;
+    let mut watching = None;
+    while *sent < bytes.len() {
+        match socket.try_io(Interest::WRITABLE, || sendfile::send_head(socket, &bytes[*sent..], follow)) {
+            Ok(count) => *sent += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                watch.get_or_insert_with(|| peer.watch()).writable().await?;
+                watching.get_or_insert_with(&watch).writable().await?;
             }
             Err(error) => return Err(lost(error)),
         }
     }
-    Ok(watch.is_some())
+    Ok(watching.is_some())
+}
+
+/// Sends a head. What of it could not be sent is left in it.
+pub(super) async fn send_head(peer: &Peer<'_>, head: &mut Vec<u8>, follow: Follow) -> Result<bool, Ended> {
+    let mut sent = 0;
+    let has_waited = send_bytes(peer, head, &mut sent, follow, || peer.watch_or_halt()).await;
+    if has_waited.is_err() {
+        head.drain(..sent);
+    }
+    has_waited
 }
 
 impl<'a> Transfer<'a> {
@@ -129,12 +146,17 @@ impl<'a> Transfer<'a> {
     }
 
     /// Sends the head before it, which may wait for the body only if the body follows at once.
-    pub async fn begin(&mut self, peer: &Peer<'_>, head: &[u8]) -> Result<(), Ended> {
+    pub async fn begin(&mut self, peer: &Peer<'_>, head: &mut Vec<u8>) -> Result<(), Ended> {
         let follow = if let Ahead::Hot { .. } = self.ahead { Follow::Body } else { Follow::Nothing };
-        if send_bytes(peer, head, follow).await? {
+        if send_head(peer, head, follow).await? {
             self.doubt();
         }
         Ok(())
+    }
+
+    /// What of the extent was not sent.
+    pub fn left(&self) -> Extent {
+        Extent { offset: self.offset, length: self.end - self.offset }
     }
 
     /// Sends the extent, all of it or as far as it goes. `is_alone`: it is the whole body.
@@ -152,7 +174,7 @@ impl<'a> Transfer<'a> {
                 }
                 Ahead::Cold => {
                     corked = None; // What is there must not wait for the disk.
-                    let watch = watch.get_or_insert_with(|| peer.watch());
+                    let watch = watch.get_or_insert_with(|| peer.watch_or_halt());
                     // On the heap: it is small beside a window, and each connection would hold it for as long as it lives.
                     Box::pin(self.send_cold(peer, watch, turn, pump)).await?;
                 }
@@ -199,7 +221,7 @@ impl<'a> Transfer<'a> {
                 Ok(0) => return Err(Ended::Truncated),
                 Ok(count) => self.advance(count, peer, turn, pump).await?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    watch.get_or_insert_with(|| peer.watch()).writable().await?;
+                    watch.get_or_insert_with(|| peer.watch_or_halt()).writable().await?;
                     self.doubt();
                 }
                 Err(error) => return Err(lost(error)),
@@ -278,13 +300,14 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Notes `count` bytes as sent, unless the connection was told to end.
+    /// Notes `count` bytes as sent, unless the connection was told to end, or to halt before the others.
     async fn advance(&mut self, count: usize, peer: &Peer<'_>, turn: &mut Turn, pump: &Pump) -> Result<(), Ended> {
         metrics::add(&pump.counters.sent_bytes, count as u64);
         self.offset += count as u64;
         peer.sent(count as u64)?;
         turn.spend(count as u64, pump.engine).await;
-        Ok(())
+        // What is sent at once is sent; of the rest it is known by now where it begins.
+        if self.offset < self.end && peer.is_to_halt() { Err(Ended::Halted) } else { Ok(()) }
     }
 }
 
