@@ -20,6 +20,7 @@ use crate::auth::Account;
 use crate::daemon::signals::{Either, Signals};
 use crate::daemon::{block_on, now};
 use crate::limits;
+use crate::log::messages;
 use crate::playback::Owner;
 use crate::serve::handover::{self, Connection, Found, Note};
 use crate::serve::{Phase, State};
@@ -69,7 +70,7 @@ pub(super) fn hand_over(
     let _ = phase.send(Phase::Ended);
     let (connections, left_out) = handover::fitting(state.take_given_up(), systemd::store_capacity());
     if !left_out.is_empty() {
-        tracing::warn!(connections = left_out.len(), "more connections than FileDescriptorStoreMax= allows; they end");
+        tracing::warn!(name: messages::HAND_OVER_FAILED, connections = left_out.len(), "more connections than FileDescriptorStoreMax= allows; they end");
         left_out.iter().for_each(|connection| socket::reset_on_close(&connection.socket));
     }
     store(signals, state, connections)
@@ -80,7 +81,7 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
     let films: HashSet<FileId> =
         { connections.iter() }.flat_map(|connection| connection.left.films().map(|film| film.file.id())).collect();
     let bytes: u64 = connections.iter().map(|connection| connection.left.bytes()).sum();
-    tracing::info!(connections = connections.len(), films = films.len(), bytes, "handing over");
+    tracing::info!(name: messages::HANDED_OVER, connections = connections.len(), films = films.len(), bytes, "handing over");
     let (told, stored) = oneshot::channel();
     let state = Arc::clone(state);
     let work = move || {
@@ -89,7 +90,7 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
         let _ = told.send((connections, given));
     };
     if let Err(error) = std::thread::Builder::new().name("handover".into()).spawn(work) {
-        tracing::error!(%error, "connections could not be handed over: there is no thread for it");
+        tracing::error!(name: messages::HAND_OVER_FAILED, %error, "connections could not be handed over: there is no thread for it");
         return Outcome::Cut;
     }
     match signals.wait(stored) {
@@ -98,7 +99,7 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
         Either::Other(Ok((connections, Err(reason)))) => {
             // Whatever of it was stored must not be resumed by anybody else.
             systemd::forget_stored(NAME);
-            tracing::warn!(reason, "connections could not be handed over; they are drained");
+            tracing::warn!(name: messages::HAND_OVER_FAILED, reason, "connections could not be handed over; they are drained");
             Outcome::Refused(connections)
         }
         // It panicked, which was told.
@@ -150,7 +151,7 @@ impl Inherited {
         let Found { connections, playbacks, lost } = match found {
             Ok(found) => found,
             Err(reason) => {
-                tracing::warn!(reason, "connections of the process before could not be resumed");
+                tracing::warn!(name: messages::HAND_OVER_FAILED, reason, "connections of the process before could not be resumed");
                 return Vec::new();
             }
         };
@@ -158,7 +159,7 @@ impl Inherited {
             state.services.playbacks.restore(kept, now());
         }
         let films = connections.iter().filter(|connection| connection.left.films().next().is_some()).count();
-        tracing::info!(connections = connections.len(), films, lost, "resumed");
+        tracing::info!(name: messages::TAKEN_OVER, connections = connections.len(), films, lost, "resumed");
         connections
     }
 

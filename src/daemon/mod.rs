@@ -158,7 +158,7 @@ fn drain_again(signals: &mut Signals, state: &Arc<State>, connections: Vec<Conne
             is_drained
         }
         Err(error) => {
-            tracing::error!(%error, "connections could not be drained");
+            tracing::error!(name: messages::HAND_OVER_FAILED, %error, "connections could not be drained");
             false
         }
     }

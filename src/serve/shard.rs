@@ -146,7 +146,12 @@ impl Accepted {
     /// A connection that the process before us accepted.
     fn before(connection: Connection) -> io::Result<Accepted> {
         let socket = std::net::TcpStream::from(connection.socket);
-        let address = socket.peer_addr()?.ip();
+        let address = match socket.peer_addr() {
+            Ok(peer) => peer.ip(),
+            // A Unix socket: its peer is on this machine.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ipv4Addr::LOCALHOST.into(),
+            Err(error) => return Err(error),
+        };
         let entrance = Entrance::Before(Box::new(connection.left));
         Ok(Accepted { socket: TcpStream::from_std(socket)?, address, entrance })
     }
