@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::daemon::awake::Awake;
 use crate::daemon::clocks::{Clocks, News, Reading};
-use crate::daemon::start_scan;
 use crate::serve::State;
 use crate::store::Timestamp;
 
@@ -35,8 +34,9 @@ impl Laptop {
                 let seconds = time.as_secs_f64().round() as u64;
                 tracing::info!(seconds, "the machine has slept; the library is looked at anew");
                 services.playbacks.jumped(reading.calendar);
-                let scan = start_scan(state);
-                scan.unwrap_or_else(|error| tracing::warn!(%error, "the library could not be looked at anew"));
+                if let Err(error) = services.library.start_scan(&services.store, reading.calendar) {
+                    tracing::warn!(%error, "the library could not be looked at anew");
+                }
             }
             News::Set(seconds) => {
                 tracing::info!(seconds, "the clock was set");

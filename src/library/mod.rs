@@ -59,6 +59,11 @@ impl LibraryRoot {
         }
     }
 
+    /// Its folder, if that is there.
+    pub fn open(&self) -> Option<Arc<Root>> {
+        self.directory.load_full()
+    }
+
     fn is_open(&self) -> bool {
         self.directory.load().is_some()
     }

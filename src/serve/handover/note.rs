@@ -245,8 +245,8 @@ fn opened(rows: &[FilmRow], mut files: HashMap<FileId, OwnedFd>, library: &Libra
         let id = FileId { device: row.device, inode: row.inode };
         let root = library.roots().iter().position(|root| root.name == row.root);
         if let Some(descriptor) = files.remove(&id) {
-            let directory = root.and_then(|root| library.roots().get(root)?.directory.as_deref());
-            let file = MediaFile::left(descriptor, row.is_distant, directory).ok().flatten()?;
+            let directory = root.and_then(|root| library.roots().get(root)?.open());
+            let file = MediaFile::left(descriptor, row.is_distant, directory.as_deref()).ok().flatten()?;
             admitted.insert(id, Arc::new(file));
         }
         let file = Arc::clone(admitted.get(&id)?);

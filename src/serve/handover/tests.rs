@@ -54,7 +54,12 @@ fn answering(films: &[&Film]) -> Left {
     let length = parts.iter().map(Part::length).sum();
     let finished = Finished { status: 206, head: b"\r\n\r\n".to_vec(), parts: parts.into(), length, close: false };
     let plays = Some(Plays { key: key(), watcher: watcher(), credential_version: Some(3) });
-    let asked = Asked { request_id: Uuid::from_u128(1), user_id: None, session_id: Some(Uuid::from_u128(2)), path: "/videos/a.mp4".into() };
+    let asked = Asked {
+        request_id: Uuid::from_u128(1),
+        user_id: None,
+        session_id: Some(Uuid::from_u128(2)),
+        path: "/videos/a.mp4".into(),
+    };
     Left::Answering { unsent: Box::new(Unsent { finished, plays, asked }), inbox: b"GET / HT".to_vec() }
 }
 
