@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use crate::config::Power;
 use crate::limits;
+use crate::log::messages;
 use crate::sys::unix;
 
 /// What keeps the machine awake; dropped, nothing does.
@@ -63,7 +64,7 @@ impl Awake {
             }
             (Hold::Held(connection), true) => Hold::Held(connection),
             (Hold::Held(_), false) => {
-                tracing::info!("no film plays: the machine may sleep");
+                tracing::info!(name: messages::SLEEP_ALLOWED, "no film plays: the machine may sleep");
                 self.calmed()
             }
             (Hold::Nothing | Hold::Failed(_), false) => self.calmed(),
@@ -73,7 +74,7 @@ impl Awake {
     fn connected(&mut self, socket: &Path, now: Instant) -> Hold {
         match unix::connect_at_once(socket) {
             Ok(connection) => {
-                tracing::info!("a film plays: the machine is kept awake");
+                tracing::info!(name: messages::AWAKE_WHILE_PLAYING, "a film plays: the machine is kept awake");
                 Hold::Held(connection)
             }
             // Nobody has set it up: a server that never sleeps, or a daemon started by hand.
@@ -91,7 +92,7 @@ impl Awake {
     /// Once for each film, not for each look.
     fn complain(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.has_complained, true) {
-            tracing::warn!(reason, "the machine may sleep although a film plays");
+            tracing::warn!(name: messages::SLEEP_NOT_PREVENTED, reason, "the machine may sleep although a film plays");
         }
     }
 

@@ -3,10 +3,9 @@
 //! The keeper looks here first, twice a second. What sessions did, and the films that were playing, are where they were: the
 //! calendar's jump ends no playback. The library is looked at anew, because a disk may have come or gone meanwhile.
 
-use std::sync::Arc;
-
 use crate::daemon::awake::Awake;
 use crate::daemon::clocks::{Clocks, News, Reading};
+use crate::log::messages;
 use crate::serve::State;
 use crate::store::Timestamp;
 
@@ -24,7 +23,7 @@ impl Laptop {
     }
 
     /// One look. Returns the time that whoever else looks now has to go by: for that time everything is prepared.
-    pub fn look(&mut self, state: &Arc<State>) -> Timestamp {
+    pub fn look(&mut self, state: &State) -> Timestamp {
         let services = &state.services;
         let reading = Reading::now();
         match self.clocks.news(reading) {
@@ -32,14 +31,15 @@ impl Laptop {
             News::Slept(time) => {
                 // Rounded: the clocks of the two looks were read a microsecond apart.
                 let seconds = time.as_secs_f64().round() as u64;
-                tracing::info!(seconds, "the machine has slept; the library is looked at anew");
+                tracing::info!(
+                    name: messages::RESUMED_FROM_SUSPEND, seconds, "the machine has slept; the library is looked at anew"
+                );
                 services.playbacks.jumped(reading.calendar);
-                if let Err(error) = services.library.start_scan(&services.store, reading.calendar) {
-                    tracing::warn!(%error, "the library could not be looked at anew");
-                }
+                let scan = services.library.start_scan(&services.store, reading.calendar);
+                scan.map(drop).unwrap_or_else(|error| tracing::debug!(%error, "the library was not looked at anew"));
             }
             News::Set(seconds) => {
-                tracing::info!(seconds, "the clock was set");
+                tracing::debug!(seconds, "the clock was set");
                 services.playbacks.jumped(reading.calendar);
             }
         }
