@@ -293,6 +293,14 @@ pub const ACCESS_ENTRIES_MAX: usize = 5000;
 pub const ACCESS_NAMED_MAX: usize = 5;
 /// How long a look at a folder may take: a disk that has to spin up first.
 pub const ACCESS_LOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Looks at a folder that is being added: the sandbox, the way, the folder, its films, a group that did not do, and one more.
+pub const ACCESS_ROUNDS_MAX: usize = 6;
+/// How long a reload may take until the daemon shows another library; then it is started anew.
+pub const LIBRARY_RELOAD_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a daemon that was started anew may take until it shows its library: a database that is checked first.
+pub const LIBRARY_RESTART_PATIENCE: Duration = Duration::from_secs(60);
+/// How often somebody who waits for a scan is told how far it is.
+pub const SCAN_TOLD_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a scan tells how far it is: often enough for an eye, and a thousandth of its time.
 pub const SCAN_PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Items of a list, when the client does not say.

@@ -9,6 +9,7 @@ use crate::http::reject::Reject;
 use crate::http::response::Response;
 use crate::library::{Failed, Library, LibraryRoot, ScanStart, ScanState};
 use crate::limits;
+use crate::log::messages;
 use crate::store::Timestamp;
 
 /// What the library is doing.
@@ -57,7 +58,7 @@ struct RootView {
 /// 503 when the system has no thread for it.
 pub fn scan<F>(services: &Services, now: Timestamp) -> Result<Response<F>, Reject> {
     let start = services.library.start_scan(&services.store, now).map_err(|fault| {
-        tracing::error!(error = %fault, "no scan");
+        tracing::error!(name: messages::SCAN_NOT_STARTED, error = %fault, "scan not started");
         Reject::Busy { retry_after_seconds: limits::RETRY_AFTER_SECONDS }
     })?;
     let status = match start {

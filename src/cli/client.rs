@@ -94,6 +94,12 @@ impl Server {
         }
     }
 
+    /// The daemon of this configuration, if one answers.
+    pub fn running(config: &Config) -> Option<Server> {
+        let socket = daemon::admin_socket(config);
+        unix::connect(&socket).ok().map(|_| Server::Daemon(socket))
+    }
+
     /// Asks for `path`: the answer's body, `Null` when it has none.
     ///
     /// # Errors

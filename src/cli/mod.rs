@@ -7,6 +7,7 @@ mod client;
 mod completions;
 mod config;
 mod healthcheck;
+mod library;
 mod link;
 mod man;
 mod serve;
@@ -49,6 +50,9 @@ enum Verb {
     /// Add, list and change accounts
     #[command(subcommand)]
     User(user::UserVerb),
+    /// Say where the films are, and have them looked through
+    #[command(subcommand)]
+    Library(library::LibraryVerb),
     /// Print a token for a user, for players and scripts
     Token(token::TokenVerb),
     /// Print a link to one film, for somebody who has no account
@@ -103,6 +107,7 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
             serve::run(load(&sources(flags))?)
         }
         Verb::User(verb) => user::run(verb, load(&sources(Vec::new()))?.config),
+        Verb::Library(verb) => library::run(verb, &sources(Vec::new())),
         Verb::Token(verb) => token::run(verb, load(&sources(Vec::new()))?.config),
         Verb::Link(verb) => link::run(verb, load(&sources(Vec::new()))?.config),
         Verb::Sessions(verb) => sessions::run(verb, load(&sources(Vec::new()))?.config),

@@ -39,7 +39,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::log;
 use layers::{Gathered, Setting};
 pub use manual::manual;
-pub use show::sample;
+pub use show::{sample, toml_text};
 
 /// The file read when none is named. That it is missing is no error.
 pub const DEFAULT_FILE: &str = "/etc/reelway/reelway.toml";
@@ -178,6 +178,13 @@ impl PartialEq for Shown {
 }
 
 impl Eq for Shown {}
+
+impl Shown {
+    /// Where the value of this key comes from, in words: `default`, `from FILE:LINE`, `environment NAME` or `flag`.
+    pub fn origin(&self, key: &str) -> &str {
+        self.0[key]["origin"].as_str().unwrap_or_default()
+    }
+}
 
 /// Section `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -141,10 +141,10 @@ fn toml_value(kind: &Kind, value: &Value) -> String {
             let milliseconds = milliseconds(value);
             match alone {
                 Alone::Seconds if milliseconds.is_multiple_of(1000) => (milliseconds / 1000).to_string(),
-                Alone::Seconds | Alone::Milliseconds => quoted(&duration_text(milliseconds)),
+                Alone::Seconds | Alone::Milliseconds => toml_text(&duration_text(milliseconds)),
             }
         }
-        (_, Value::String(_, text)) => quoted(text),
+        (_, Value::String(_, text)) => toml_text(text),
         (_, Value::Num(_, number)) => number.to_u128().unwrap_or_default().to_string(),
         (_, Value::Array(_, items)) => {
             let items: Vec<String> = items.iter().map(|item| toml_value(kind, item)).collect();
@@ -161,7 +161,8 @@ fn toml_value(kind: &Kind, value: &Value) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A text as a configuration file has it.
+pub fn toml_text(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 

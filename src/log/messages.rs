@@ -101,6 +101,8 @@ pub const ROOT_UNREADABLE: &str = "c414f0b8170642db9b19e2f6913de1f0";
 pub const FOLDER_UNREADABLE: &str = "1a6aade24f1440fd8bddc9074f20a157";
 /// What a scan found could not be written to the store.
 pub const LIBRARY_NOT_STORED: &str = "df4dd0894a014b0da4c765178a41550b";
+/// A scan was asked for, and the system had no thread for it.
+pub const SCAN_NOT_STARTED: &str = "44c72ee5d96244b79a6c6ef80d52ee40";
 
 // ---- who may watch ----
 

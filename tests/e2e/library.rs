@@ -1,6 +1,7 @@
 //! The library's routes and verbs: scans, what came of them, the configuration in force, and the file of the roots.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -97,4 +98,130 @@ fn the_configuration_in_force_is_shown_with_its_origins() {
     let printed = home.run(&["config", "show", "--origin", "--json"], "").succeeded().text();
     assert_eq!(shown, serde_json::from_str::<Value>(&printed).unwrap());
     assert_eq!(shown["net.stall_timeout"], json!({"value": 420, "origin": "environment REELWAY_NET__STALL_TIMEOUT"}));
+}
+
+/// A home without roots, so that files say which there are.
+fn bare_home() -> Home {
+    Home::new(Path::new("/nowhere")).set("VIDEOS_PATH", "")
+}
+
+/// The roots in force, as name and path.
+fn roots(home: &Home) -> Vec<(String, String)> {
+    let shown = home.run(&["config", "show", "--json"], "").succeeded().text();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let roots = shown["library.roots"]["value"].as_array().unwrap();
+    roots.iter().map(|root| (text(&root["name"]), text(&root["path"]))).collect()
+}
+
+/// Goal: a folder that was added is served by the next daemon under its name, and one that was removed is not; the roots of
+/// other files stay.
+#[test]
+fn a_folder_is_added_and_removed_by_one_command_each() {
+    let (films, shows) = (folder_with(&["a.mp4", "b.mkv"]), folder_with(&["s.mp4"]));
+    let (films, shows) = (films.path().to_str().unwrap(), shows.path().to_str().unwrap());
+    let home = bare_home();
+    fs::create_dir(home.path("conf.d")).unwrap();
+    fs::write(
+        home.path("conf.d/first.toml"),
+        format!("[library]\nroots = [{{ name = \"old\", path = \"{films}\" }}]\n"),
+    )
+    .unwrap();
+    let added = home.run(&["library", "add", shows, "--name", "My shows", "--json"], "").succeeded();
+    let added: Value = serde_json::from_str(&added.text()).unwrap();
+    assert_eq!(added, json!({"name": "My shows", "path": shows, "inForce": false, "found": null}));
+    let pair = |name: &str, path: &str| (name.to_owned(), path.to_owned());
+    assert_eq!(roots(&home), [pair("old", films), pair("My shows", shows)]);
+
+    let mut daemon = home.start();
+    assert_eq!(daemon.fetch("HEAD", &url_path("My shows/s.mp4"), &[]).head.status, 200);
+    let list = home.run(&["library", "list"], "").succeeded().text();
+    let lines: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1], ["old", "yes", "2", films]);
+    assert_eq!(lines[2], ["My", "shows", "yes", "1", shows]);
+    let again = home.run(&["library", "add", shows], "").succeeded().text();
+    assert!(again.starts_with("added 'My shows'"), "adding it again looks again: {again}");
+    assert_eq!(roots(&home).len(), 2);
+    let removed = home.run(&["library", "remove", "old"], "").succeeded().text();
+    assert!(removed.contains("its films are still in") && removed.contains("start the daemon anew"), "{removed}");
+    assert_eq!(roots(&home), [pair("My shows", shows)]);
+    daemon.stop();
+    let daemon = home.start();
+    assert_eq!(daemon.fetch("HEAD", &url_path("old/a.mp4"), &[]).head.status, 404);
+    assert!(Path::new(films).join("a.mp4").exists());
+}
+
+/// Goal: what cannot be added is refused with a sentence, and nothing is stored.
+#[test]
+fn what_cannot_be_added_is_refused_and_nothing_is_stored() {
+    let films = folder_with(&["a.mp4"]);
+    let path = films.path().to_str().unwrap();
+    let home = bare_home();
+    let film = format!("{path}/a.mp4");
+    for (arguments, code, expected) in [
+        (vec!["library", "add"], 2, "Usage"),
+        (vec!["library", "add", "/nowhere/at/all"], 1, "could not find /nowhere/at/all"),
+        (vec!["library", "add", &film], 1, "is no folder"),
+        (vec!["library", "add", path, "--name", "a/b"], 1, "a name must be one part of a path"),
+        (vec!["library", "remove", "films"], 1, "there is no library 'films'"),
+    ] {
+        let refused = home.run(&arguments, "");
+        assert_eq!(refused.code, Some(code), "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(expected), "{arguments:?}: {}", refused.stderr);
+        assert!(!home.path("conf.d/library.toml").exists(), "{arguments:?}");
+    }
+    let home = home.set("VIDEOS_PATH", path);
+    let refused = home.run(&["library", "add", path], "");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("VIDEOS_PATH is set in the environment"), "{}", refused.stderr);
+}
+
+/// Goal: a folder that the service's user may not read is not stored; the way to open it is told word for word.
+#[test]
+fn a_folder_that_the_service_may_not_read_is_explained_and_not_stored() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can look as somebody else.
+    }
+    // Somewhere that everybody may enter.
+    let films = tempfile::tempdir_in("/tmp").unwrap();
+    write(films.path(), "a.mp4");
+    fs::set_permissions(films.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let path = films.path().to_str().unwrap();
+    let home = bare_home();
+    std::os::unix::fs::chown(home.state(), Some(65534), Some(65534)).unwrap();
+    let refused = home.run(&["library", "add", path], "");
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let told = [
+        format!("nobody may not list {path} (it is for root:root, mode 0700)."),
+        format!("setfacl -R -m u:nobody:rX -m d:u:nobody:rX {path}"),
+        format!("reelway library add --fix {path}"),
+    ];
+    for sentence in told {
+        assert!(refused.stderr.contains(&sentence), "{sentence} is not in {}", refused.stderr);
+    }
+    assert!(!home.path("conf.d/library.toml").exists());
+    // Valid again: as soon as it is open it is stored.
+    fs::set_permissions(films.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let added = home.run(&["library", "add", path], "").succeeded().text();
+    assert!(added.contains(": 1 film; the service takes this over when it starts"), "{added}");
+}
+
+/// Goal: a scan by command says what has come, with a daemon and without, and programs get it as JSON.
+#[test]
+fn a_scan_by_command_says_what_came_of_it() {
+    let films = folder_with(&["a.mp4"]);
+    let home = Home::new(films.path());
+    let text = home.run(&["library", "scan"], "").succeeded().text();
+    assert_eq!(text, "1 film: 1 new, 0 changed, 0 gone\n", "without a daemon");
+    assert_eq!(home.run(&["library", "status"], "").succeeded().text(), "not scanned yet\n");
+    let daemon = home.start();
+    write(films.path(), "b.mp4");
+    let scanned = home.run(&["library", "scan", "--json"], "").succeeded().text();
+    let scanned: Value = serde_json::from_str(&scanned).unwrap();
+    assert_eq!(scanned, daemon.fetch("GET", "/api/library/status", &[]).json());
+    assert_eq!((&scanned["found"], &scanned["added"]), (&json!(2), &json!(1)));
+    fs::remove_file(films.path().join("a.mp4")).unwrap();
+    home.run(&["library", "scan"], "").succeeded();
+    let text = home.run(&["library", "status"], "").succeeded().text();
+    assert_eq!(text, "1 film: 0 new, 0 changed, 1 gone\n");
 }

@@ -40,19 +40,6 @@ pub(in crate::cli) enum Obstacle {
     Failed(PathBuf, String),
 }
 
-impl Obstacle {
-    /// Where it is.
-    pub fn place(&self) -> &Path {
-        match self {
-            Obstacle::Missing(at)
-            | Obstacle::NotAFolder(at)
-            | Obstacle::NotSearchable(at)
-            | Obstacle::NotReadable(at)
-            | Obstacle::Failed(at, _) => at,
-        }
-    }
-}
-
 impl Sight {
     /// Whether the folder and all in it that was looked at can be read.
     pub fn is_clear(&self) -> bool {
@@ -80,7 +67,9 @@ fn obstacle(path: &Path) -> Option<Obstacle> {
             Err(error) => return Some(because(&error, folder, Obstacle::Missing, Obstacle::NotSearchable)),
         }
         if let Err(error) = file::ensure_searchable(folder) {
-            return Some(because(&error, folder, Obstacle::Missing, Obstacle::NotSearchable));
+            // The folder itself has to be listed as well: one thing to be said about it.
+            let denied = if folder == path { Obstacle::NotReadable } else { Obstacle::NotSearchable };
+            return Some(because(&error, folder, Obstacle::Missing, denied));
         }
     }
     // Listing it is what a scan does; a server may refuse that although the mode would allow it.

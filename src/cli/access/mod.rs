@@ -40,8 +40,6 @@ pub(in crate::cli) enum Vantage {
 /// What the service sees of a folder.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Findings {
-    /// The folder.
-    pub path: PathBuf,
     /// Who looked.
     pub account: String,
     /// Where was looked from.
@@ -101,13 +99,8 @@ pub(in crate::cli) fn probe(path: &Path, subject: &Subject) -> anyhow::Result<Fi
 /// # Errors
 /// When nobody could look.
 pub(in crate::cli) fn probe_with(path: &Path, subject: &Subject, more: &[Setting]) -> anyhow::Result<Findings> {
-    let findings = |vantage, sight, is_hidden| Findings {
-        path: path.to_owned(),
-        account: subject.account.name.clone(),
-        vantage,
-        sight,
-        is_hidden,
-    };
+    let findings =
+        |vantage, sight, is_hidden| Findings { account: subject.account.name.clone(), vantage, sight, is_hidden };
     let own = Account::own();
     if !own.is_root() {
         let vantage = if own.user == subject.account.user { Vantage::Account } else { Vantage::Own };

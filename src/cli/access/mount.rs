@@ -24,15 +24,15 @@ pub(in crate::cli) struct Listed {
     pub options: String,
 }
 
-/// What a file system can say about who may read.
+/// What says who may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Permissions {
     /// Each file has an owner, a group and a mode.
-    OfFiles,
+    Files,
     /// The mount options hold for all files: FAT and its kin.
-    OfMount,
+    Mount,
     /// A server decides.
-    OfServer,
+    Server,
 }
 
 impl Mount {
@@ -46,10 +46,10 @@ impl Mount {
     /// Who decides who may read.
     pub fn permissions(&self) -> Permissions {
         match self.kind.as_str() {
-            "vfat" | "msdos" | "exfat" | "ntfs" | "ntfs3" | "fuseblk" | "fuse.exfat" => Permissions::OfMount,
+            "vfat" | "msdos" | "exfat" | "ntfs" | "ntfs3" | "fuseblk" | "fuse.exfat" => Permissions::Mount,
             "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "ceph" | "afs" | "fuse.sshfs" | "fuse.glusterfs"
-            | "fuse.rclone" | "davfs" | "fuse.davfs2" => Permissions::OfServer,
-            _ => Permissions::OfFiles,
+            | "fuse.rclone" | "davfs" | "fuse.davfs2" => Permissions::Server,
+            _ => Permissions::Files,
         }
     }
 
@@ -58,7 +58,7 @@ impl Mount {
         let word = |word: &str| self.listed.as_ref().is_some_and(|listed| listed.has(word));
         self.listed.is_none()
             || ["nofail", "noauto", "x-systemd.automount"].into_iter().any(word)
-            || self.permissions() == Permissions::OfServer
+            || self.permissions() == Permissions::Server
     }
 
     /// Whether it is there for every machine: nothing has to wait for it.
@@ -171,17 +171,17 @@ LABEL=x /mnt/film xfs nofail 0 2
     #[test]
     fn the_nearest_mount_above_a_path_is_found() {
         for (path, point, kind, permissions, may_be_away, unit) in [
-            ("/srv/films", "/", "ext4", Permissions::OfFiles, false, "-.mount"),
-            ("/home/ann/Videos", "/home", "ext4", Permissions::OfFiles, false, "home.mount"),
-            ("/homes/ann", "/", "ext4", Permissions::OfFiles, false, "-.mount"),
-            ("/mnt/nas/a", "/mnt/nas", "nfs4", Permissions::OfServer, true, "mnt-nas.mount"),
-            ("/mnt/film", "/mnt/film", "xfs", Permissions::OfFiles, true, "mnt-film.mount"),
-            ("/mnt/films", "/", "ext4", Permissions::OfFiles, false, "-.mount"),
+            ("/srv/films", "/", "ext4", Permissions::Files, false, "-.mount"),
+            ("/home/ann/Videos", "/home", "ext4", Permissions::Files, false, "home.mount"),
+            ("/homes/ann", "/", "ext4", Permissions::Files, false, "-.mount"),
+            ("/mnt/nas/a", "/mnt/nas", "nfs4", Permissions::Server, true, "mnt-nas.mount"),
+            ("/mnt/film", "/mnt/film", "xfs", Permissions::Files, true, "mnt-film.mount"),
+            ("/mnt/films", "/", "ext4", Permissions::Files, false, "-.mount"),
             (
                 "/media/ann/My Disk/x",
                 "/media/ann/My Disk",
                 "vfat",
-                Permissions::OfMount,
+                Permissions::Mount,
                 true,
                 "media-ann-My\\x20Disk.mount",
             ),

@@ -1,0 +1,201 @@
+//! `reelway library add|remove|list|scan|status`: the folders of films, and whether the service can read them.
+
+mod add;
+mod advice;
+mod roots;
+mod service;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::cli::access::sandbox::{SERVICE, Unit, systemctl};
+use crate::cli::client::{Films, Server, plain};
+use crate::cli::library::roots::Roots;
+use crate::cli::library::service::{Change, Outcome};
+use crate::cli::print;
+use crate::config::{self, Config, Sources};
+
+#[derive(Subcommand)]
+pub(super) enum LibraryVerb {
+    /// Add a folder of films, and see to it that the service can read it
+    Add(Add),
+    /// Take a folder out of the library; its films stay where they are
+    Remove {
+        /// The name of the library, as the list shows it
+        name: String,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// List the folders of films
+    List(Show),
+    /// Have all folders looked through, and wait for what comes of it
+    Scan(Show),
+    /// Show how far a scan is, or what the last one came to
+    Status(Show),
+}
+
+#[derive(Args)]
+pub(super) struct Add {
+    /// The folder
+    path: PathBuf,
+    /// What it is called in the addresses of its films, instead of the folder's name
+    #[arg(long)]
+    name: Option<String>,
+    /// Put right what keeps the service from reading it, without asking
+    #[arg(long, visible_alias = "yes")]
+    fix: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub(super) struct Which {
+    /// The service that is to read it, for a host with several: reelway@NAME
+    #[arg(long, value_name = "UNIT", default_value = SERVICE)]
+    unit: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct Show {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
+    match verb {
+        LibraryVerb::Add(add) => add::run(&add, sources),
+        LibraryVerb::Remove { name, which } => remove(&name, &which, sources),
+        LibraryVerb::List(show) => {
+            let server = Server::find(config::load(sources)?.config, Films::Wanted)?;
+            let status = server.ask("GET", "/api/library/status", None)?;
+            print(&match show.json {
+                true => format!("{:#}\n", json!({"items": status["roots"], "next": null})),
+                false => table(&status),
+            })
+        }
+        LibraryVerb::Scan(show) => {
+            let server = Server::find(config::load(sources)?.config, Films::Wanted)?;
+            server.ask("POST", "/api/library/scan", None)?;
+            let status = service::watch_scan(&server, |status| eprintln!("{} films so far", status["found"]))?;
+            print(&if show.json { format!("{status:#}\n") } else { summary(&status) })
+        }
+        LibraryVerb::Status(show) => {
+            let server = Server::find(config::load(sources)?.config, Films::Wanted)?;
+            let status = server.ask("GET", "/api/library/status", None)?;
+            print(&if show.json { format!("{status:#}\n") } else { summary(&status) })
+        }
+    }
+}
+
+fn remove(name: &str, which: &Which, sources: &Sources) -> anyhow::Result<()> {
+    let config = config::load(sources)?.config;
+    let unit = unit(which, sources);
+    let mut roots = Roots::find(sources.clone(), unit.as_ref())?;
+    let position = roots.roots.iter().position(|root| root.name == name);
+    let position = position
+        .with_context(|| format!("there is no library '{name}'; `reelway library list` shows which there are"))?;
+    let root = roots.roots.remove(position);
+    roots.write()?;
+    let change = take_drop_in_away(unit.as_ref(), name)?;
+    let is_gone = |status: &Value| service::root_of(status, name).is_none();
+    let outcome = service::take_over(&config, unit.as_ref(), change, is_gone)?;
+    if which.json {
+        let in_force = matches!(outcome, Outcome::InForce(_));
+        return print(&format!("{:#}\n", json!({"name": root.name, "path": root.path, "inForce": in_force})));
+    }
+    print(&format!("removed '{}'; its films are still in {}{}\n", plain(name), root.path.display(), later(&outcome)))
+}
+
+/// Removes what `add` gave the unit.
+fn take_drop_in_away(unit: Option<&Unit>, name: &str) -> anyhow::Result<Change> {
+    let Some(unit) = unit else { return Ok(Change::Configuration) };
+    let file = unit.drop_in_folder().join(add::drop_in_name(name));
+    match std::fs::remove_file(&file) {
+        Ok(()) => {
+            systemctl(&["daemon-reload"])?;
+            Ok(Change::Process)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Change::Configuration),
+        Err(error) => bail!("could not remove {}: {error}", file.display()),
+    }
+}
+
+/// What is left to be done by others.
+fn later(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::InForce(_) => "",
+        Outcome::AtNextStart => "; the service takes this over when it starts",
+        Outcome::ByHand => "; start the daemon anew to have it taken over",
+    }
+}
+
+/// The installed unit, if the configuration that is changed is the one it reads.
+fn unit(which: &Which, sources: &Sources) -> Option<Unit> {
+    let name = if which.unit.contains('.') { which.unit.clone() } else { format!("{}.service", which.unit) };
+    let unit = Unit::installed(&name)?;
+    let is_its_own = match &sources.file {
+        // An instance reads a file that its unit names by a specifier: whoever names the instance knows.
+        Some(file) => name != SERVICE || unit.is_started_with(&file.to_string_lossy()),
+        None => sources.default_file == std::path::Path::new(config::DEFAULT_FILE),
+    };
+    is_its_own.then_some(unit)
+}
+
+fn table(status: &Value) -> String {
+    let mut table = format!("{:<24} {:<10} {:>7}  PATH\n", "NAME", "AVAILABLE", "FILMS");
+    for root in status["roots"].as_array().into_iter().flatten() {
+        let text = |name: &str| plain(root[name].as_str().unwrap_or_default());
+        let available = if root["available"] == true { "yes" } else { "no" };
+        // Nobody has counted them without a daemon.
+        let found = if status["state"] == "unscanned" { "-".to_owned() } else { root["found"].to_string() };
+        table += &format!("{:<24} {available:<10} {found:>7}  {}\n", text("name"), text("path"));
+    }
+    table
+}
+
+/// `1 film`, `2 films`.
+fn films(count: u64) -> String {
+    if count == 1 { "1 film".to_owned() } else { format!("{count} films") }
+}
+
+/// A status for people.
+fn summary(status: &Value) -> String {
+    let number = |name: &str| status[name].as_u64().unwrap_or_default();
+    let mut text = match status["state"].as_str() {
+        Some("unscanned") => "not scanned yet\n".to_owned(),
+        Some("scanning") => format!("being scanned: {} so far\n", films(number("found"))),
+        _ => format!(
+            "{}: {} new, {} changed, {} gone\n",
+            films(number("found")),
+            number("added"),
+            number("changed"),
+            number("removed")
+        ),
+    };
+    for root in status["roots"].as_array().into_iter().flatten().filter(|root| root["available"] == false) {
+        let (name, path) =
+            (plain(root["name"].as_str().unwrap_or_default()), root["path"].as_str().unwrap_or_default());
+        text += &format!("not available: '{name}' at {}; see `reelway library add {}`\n", plain(path), plain(path));
+    }
+    for failed in status["failed"].as_array().into_iter().flatten() {
+        let text_of = |name: &str| plain(failed[name].as_str().unwrap_or_default());
+        text += &format!("left out: {}: {}\n", text_of("path"), text_of("reason"));
+    }
+    text
+}
+
+/// The library's status after a change, for the one whose library it is.
+fn counted(config: &Config, status: Value) -> anyhow::Result<Value> {
+    let server = Server::running(config).context("the service has ended; see `journalctl -u reelway`")?;
+    if status["state"] == "idle" {
+        return Ok(status);
+    }
+    service::watch_scan(&server, |status| eprintln!("{} films so far", status["found"]))
+}
