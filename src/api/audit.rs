@@ -84,6 +84,8 @@ impl<'a> Deed<'a> {
             AuditAction::TokenMade => tell!(messages::TOKEN_MADE, "token made"),
             AuditAction::LinkMade => tell!(messages::LINK_MADE, "share link made"),
             AuditAction::StreamStopped => tell!(messages::STREAM_STOP_ASKED, "stream is to be stopped"),
+            // By the command line, where no daemon runs; whoever typed it was told.
+            AuditAction::Restored => {}
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Every verb takes `--config`; those that print take `--json` for programs. Exit codes: 0 done, 1 failed, 2 usage.
 
 mod access;
+mod archive;
+mod backup;
 mod client;
 mod completions;
 mod config;
@@ -10,6 +12,7 @@ mod healthcheck;
 mod library;
 mod link;
 mod man;
+mod restore;
 mod serve;
 mod sessions;
 mod token;
@@ -72,6 +75,10 @@ enum Verb {
         /// The folder
         path: PathBuf,
     },
+    /// Keep accounts, history, keys and configuration in one file; the daemon may run
+    Backup(backup::BackupVerb),
+    /// Go back to what a backup holds; the daemon must not run
+    Restore(restore::RestoreVerb),
     /// Ask the running daemon how it is; fails when it does not answer
     Healthcheck {
         /// Print the daemon's answer as JSON
@@ -114,6 +121,11 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
         Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
         Verb::Look { path } => print(&serde_json::to_string(&access::look::look(&path))?),
+        Verb::Backup(verb) => backup::run(verb, &load(&sources(Vec::new()))?),
+        Verb::Restore(verb) => {
+            let sources = sources(Vec::new());
+            restore::run(verb, &load(&sources)?.config, &sources)
+        }
         Verb::Healthcheck { json } => healthcheck::run(json, &load(&sources(Vec::new()))?.config),
         Verb::Completions(verb) => completions::run(&verb, Arguments::command()),
         Verb::Man(verb) => man::run(&verb, Arguments::command()),

@@ -8,7 +8,7 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -38,6 +38,7 @@ pub(super) fn open_for_writing(file: &Path) -> Result<Connection, Fault> {
     // The daemon and a command may both find no database, or an old one: one of them makes it, the other waits.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _alone = FileLock::of_folder(folder).map_err(|fault| Fault::open(file, fault.to_string()))?;
+    refuse_unfinished(file)?;
     make_private(file)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let fault = |error| Fault::of(file, &error);
@@ -91,8 +92,22 @@ fn make_private(file: &Path) -> Result<(), Fault> {
         .map_err(|error| Fault::open(file, format!("its mode could not become 0600 ({error}); who owns it?")))
 }
 
+/// The file that stands beside a database while a restore is between the old one and the new one.
+pub fn unfinished_restore(file: &Path) -> PathBuf {
+    migrations::beside(file, ".restoring")
+}
+
+/// Refuses a database that a restore which was cut off has left between the old one and the new one.
+pub(super) fn refuse_unfinished(file: &Path) -> Result<(), Fault> {
+    if unfinished_restore(file).exists() {
+        let reason = "a restore of it was cut off; run `reelway restore FILE` again";
+        return Err(Fault::open(file, reason.to_owned()));
+    }
+    Ok(())
+}
+
 /// Settings of every connection. Nothing in the file is changed or run by them.
-fn settle(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn settle(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // A file somebody else has written must not run code of ours through its schema, nor break it by a statement.
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -106,7 +121,7 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Reads the structure of the whole file: a damaged one must not be written to, and is found now, not by a viewer.
-fn check_whole(connection: &Connection, file: &Path) -> Result<(), Fault> {
+pub(super) fn check_whole(connection: &Connection, file: &Path) -> Result<(), Fault> {
     let finding: String =
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| Fault::of(file, &error))?;
     if finding == "ok" { Ok(()) } else { Err(Fault::corrupt(file, finding)) }
@@ -125,7 +140,7 @@ fn use_log(connection: &Connection, file: &Path) -> Result<(), Fault> {
 }
 
 /// Settings of the writer: what is committed survives a power cut, and references hold.
-fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))

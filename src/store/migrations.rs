@@ -117,7 +117,7 @@ fn keep(partial: &Path, copy: &Path) -> io::Result<()> {
 }
 
 /// `path` with `suffix` after its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

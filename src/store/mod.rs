@@ -11,11 +11,12 @@
 //! ```
 //!
 //! Reading order: `writer` is the heart, `connection` how a file becomes a database we trust, then one file an
-//! aggregate: `users`, `sessions`, `videos`, `audit`. Invariants: a full queue refuses and never waits; a job that fails
+//! aggregate: `users`, `sessions`, `videos`, `audit`; `backup` copies it all. Invariants: a full queue refuses and never waits; a job that fails
 //! or panics undoes itself alone; a commit that fails undoes, and fails, its whole group; time comes from the caller.
 
 mod answer;
 mod audit;
+pub mod backup;
 mod columns;
 mod connection;
 mod fault;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use crate::metrics::StoreCounts as Counts;
 pub use audit::{Audit, AuditAction, AuditRow};
+pub use connection::unfinished_restore;
 pub use fault::Fault;
 pub use links::{Link, NewLink, Played};
 pub use sessions::{Held, Login, NewSession, Room, Session, Touched};

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod aggregates;
+mod backup;
 mod files;
 mod links;
 mod sessions;

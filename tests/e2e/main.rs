@@ -3,7 +3,7 @@
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
 //! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, kills, laptop,
-//! command_line, regressions, distant; harness tests the tools.
+//! command_line, backup, doctor, regressions, distant; harness tests the tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@ mod support;
 mod accounts;
 mod admin;
 mod admission;
+mod backup;
 mod cold;
 mod command_line;
 mod contract;
