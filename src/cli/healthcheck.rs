@@ -16,17 +16,22 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 pub(super) fn run(as_json: bool, config: &Config) -> anyhow::Result<()> {
     let address = config.server.addresses().first().copied().map(reachable).context("no address is configured")?;
-    let answer = ask(address).with_context(|| {
-        format!("no answer from http://{address}/health; is the daemon running? try: systemctl status reelway")
-    })?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("{address} did not answer in HTTP"))?;
-    let health: Value = serde_json::from_str(body).with_context(|| format!("{address} is not a reelway: {head}"))?;
+    let health = health(address)?;
     let status = health["status"].as_str().unwrap_or("unknown");
     print(&if as_json { format!("{health:#}\n") } else { sentence(status, &health) })?;
     match status {
         "ok" | "degraded" => Ok(()),
         _ => bail!("the daemon is {status}"),
     }
+}
+
+/// What the daemon at this address says of itself.
+pub(super) fn health(address: SocketAddr) -> anyhow::Result<Value> {
+    let answer = ask(address).with_context(|| {
+        format!("no answer from http://{address}/health; is the daemon running? try: systemctl status reelway")
+    })?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow!("{address} did not answer in HTTP"))?;
+    serde_json::from_str(body).with_context(|| format!("{address} is not a reelway: {head}"))
 }
 
 /// The status, and a line for each part that is not well.
@@ -41,7 +46,7 @@ fn sentence(status: &str, health: &Value) -> String {
 }
 
 /// An address that listens on all interfaces is reached on this machine's own.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

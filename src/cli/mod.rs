@@ -8,6 +8,7 @@ mod backup;
 mod client;
 mod completions;
 mod config;
+mod doctor;
 mod healthcheck;
 mod library;
 mod link;
@@ -75,6 +76,8 @@ enum Verb {
         /// The folder
         path: PathBuf,
     },
+    /// Find what is wrong, and the command that mends it; fails when there is a problem
+    Doctor(doctor::DoctorVerb),
     /// Keep accounts, history, keys and configuration in one file; the daemon may run
     Backup(backup::BackupVerb),
     /// Go back to what a backup holds; the daemon must not run
@@ -121,6 +124,7 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
         Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
         Verb::Look { path } => print(&serde_json::to_string(&access::look::look(&path))?),
+        Verb::Doctor(verb) => doctor::run(verb, sources(Vec::new())),
         Verb::Backup(verb) => backup::run(verb, &load(&sources(Vec::new()))?),
         Verb::Restore(verb) => {
             let sources = sources(Vec::new());

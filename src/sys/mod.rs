@@ -5,7 +5,7 @@
 //! library roots and the files in them, `closer` who closes those that are distant, [`sendfile`] the zero-copy calls
 //! and pipes, [`descriptor`] what one is that another process has left us, [`socket`] listeners and what TCP knows about a peer, [`unix`] sockets of the machine itself, [`account`] its
 //! users, [`process`] what belongs to the process as a whole, [`clock`] how long the machine has slept, [`systemd`] the service
-//! manager, [`wait`] for other threads.
+//! manager, [`volume`] how full a disk is, [`wait`] for other threads.
 #![allow(unsafe_code)] // The one place of the crate; every block names the contract it keeps.
 
 pub mod account;
@@ -20,6 +20,7 @@ pub mod sendfile;
 pub mod socket;
 pub mod systemd;
 pub mod unix;
+pub mod volume;
 pub mod wait;
 
 use std::fmt;

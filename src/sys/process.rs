@@ -1,6 +1,5 @@
 //! What belongs to the process as a whole: its descriptors, its heap, its lock.
 
-use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -69,38 +68,25 @@ pub fn become_owner_of(folder: &Path) -> io::Result<()> {
 /// What stat(2), setegid(2) or seteuid(2) say; then nothing was done, or it was and root cannot be had back.
 pub fn as_owner_of<T>(folder: &Path, act: impl FnOnce() -> T) -> io::Result<T> {
     let owner = std::fs::metadata(folder)?;
-    as_user(owner.uid(), owner.gid(), &[], act)
+    let user = owner.uid();
+    if !is_root() || user == 0 {
+        return Ok(act());
+    }
+    let own_groups = nix::unistd::getgroups()?;
+    let groups: Vec<_> = Account::numbered(user, owner.gid()).groups.into_iter().map(Gid::from_raw).collect();
+    nix::unistd::setgroups(&groups)?;
+    nix::unistd::setegid(Gid::from_raw(owner.gid()))?;
+    nix::unistd::seteuid(Uid::from_raw(user))?;
+    let done = act();
+    nix::unistd::seteuid(Uid::from_raw(0))?;
+    nix::unistd::setegid(Gid::from_raw(0))?;
+    nix::unistd::setgroups(&own_groups)?;
+    Ok(done)
 }
 
 /// Whether this process may do everything.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-/// Does `act` as this user and group, in the groups that the user is in and in `others`, as [`as_owner_of`] does.
-///
-/// # Errors
-/// As there.
-pub fn as_user<T>(user: u32, group: u32, others: &[u32], act: impl FnOnce() -> T) -> io::Result<T> {
-    if !nix::unistd::geteuid().is_root() || user == 0 {
-        return Ok(act());
-    }
-    let (groups, own_group) = (nix::unistd::getgroups()?, nix::unistd::getegid());
-    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-    let name = nix::unistd::User::from_uid(user)?.and_then(|found| CString::new(found.name).ok());
-    match name {
-        Some(name) => nix::unistd::initgroups(&name, group)?,
-        None => nix::unistd::setgroups(&[group])?,
-    }
-    let all: Vec<_> = nix::unistd::getgroups()?.into_iter().chain(others.iter().copied().map(Gid::from_raw)).collect();
-    nix::unistd::setgroups(&all)?;
-    nix::unistd::setegid(group)?;
-    nix::unistd::seteuid(user)?;
-    let done = act();
-    nix::unistd::seteuid(Uid::from_raw(0))?;
-    nix::unistd::setegid(own_group)?;
-    nix::unistd::setgroups(&groups)?;
-    Ok(done)
 }
 
 /// Run by root, gives `path` to the user and group that own `folder`; run by anybody else, does nothing.

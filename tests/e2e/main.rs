@@ -23,6 +23,7 @@ mod command_line;
 mod contract;
 mod descriptors;
 mod distant;
+mod doctor;
 mod fallback;
 mod faults;
 mod harness;

@@ -1,0 +1,411 @@
+//! The service and its socket: installed, enabled, running, and the program that is on the disk.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use super::finding::{Finding, note, problem, well};
+use super::machine::{self, Unit};
+use crate::cli::healthcheck;
+use crate::config::Config;
+use crate::daemon;
+use crate::sys::unix;
+
+/// What is known of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub has_systemd: bool,
+    pub service: Unit,
+    pub socket: Unit,
+    /// The last error that it wrote to the journal.
+    pub last_error: Option<String>,
+    /// Whether the file that runs is the one on the disk.
+    pub runs_replaced_file: bool,
+    /// What the daemon says of itself, if it runs: asking would start one that systemd starts for whoever connects.
+    pub health: Option<Result<Value, String>>,
+    /// What connecting to its admin socket says, if it runs.
+    pub admin_socket: Option<Result<(), String>>,
+    /// The port of the configuration; 0 is any.
+    pub port: u16,
+    /// Who listens on it, when it is neither the service nor systemd.
+    pub stranger: Option<String>,
+    /// The process that holds the lock of the state.
+    pub lock_holder: Option<u32>,
+}
+
+impl Facts {
+    /// Whether a daemon of this state runs, as a service or by hand.
+    pub fn is_running(&self) -> bool {
+        self.service.process().is_some() || self.lock_holder.is_some()
+    }
+}
+
+pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> Facts {
+    let mut facts = Facts {
+        has_systemd: std::path::Path::new("/run/systemd/system").exists(),
+        service: service.clone(),
+        socket: socket.clone(),
+        ..Facts::default()
+    };
+    if service.is("ActiveState", "failed") {
+        let query = ["--unit=reelway.service", "--priority=err", "--lines=1", "--output=cat", "--no-pager", "--quiet"];
+        facts.last_error = machine::output("journalctl", &query).map(|text| text.trim().to_owned());
+        facts.last_error = facts.last_error.filter(|text| !text.is_empty());
+    }
+    if let Some(process) = service.process() {
+        let program = std::fs::read_link(format!("/proc/{process}/exe"));
+        facts.runs_replaced_file = program.is_ok_and(|program| program.to_string_lossy().ends_with(" (deleted)"));
+    }
+    let Some(config) = config else { return facts };
+    facts.lock_holder = lock_holder(&config.directories.state.join("lock"));
+    let address = address(config, socket);
+    facts.port = address.port();
+    if facts.is_running() {
+        if facts.port != 0 {
+            facts.health = Some(healthcheck::health(address).map_err(|error| format!("{error:#}")));
+        }
+        let connected = unix::connect(&daemon::admin_socket(config)).map(drop);
+        facts.admin_socket = Some(connected.map_err(|error| error.to_string()));
+    } else if facts.port != 0 && !socket.is_active() {
+        facts.stranger = listener_of(facts.port).map(|(_, name)| name);
+    }
+    facts
+}
+
+/// Where the daemon is to be asked: where systemd listens for it, if it does.
+fn address(config: &Config, socket: &Unit) -> SocketAddr {
+    let of_config = config.server.addresses().first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let of_unit = socket.is_active().then(|| listens(socket).into_iter().next()).flatten();
+    healthcheck::reachable(of_unit.unwrap_or(of_config))
+}
+
+/// The addresses of a socket unit: `[::]:3000 (Stream)`.
+pub(super) fn listens(socket: &Unit) -> Vec<SocketAddr> {
+    let lines = socket.get("Listen").lines();
+    lines.filter_map(|line| line.split_once(" (").map_or(line, |(address, _)| address).trim().parse().ok()).collect()
+}
+
+/// The process that holds a lock on this file (proc(5), /proc/locks).
+fn lock_holder(path: &std::path::Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let inode = format!(":{}", std::fs::metadata(path).ok()?.ino());
+    let locks = machine::text("/proc/locks")?;
+    let fields = locks.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    let mut held = fields.filter(|fields| fields.get(1) == Some(&"FLOCK"));
+    let found = held.find(|fields| fields.get(5).is_some_and(|file| file.ends_with(&inode)))?;
+    found.get(4)?.parse().ok().filter(|process| *process != std::process::id())
+}
+
+/// The process that listens on a port, and its name; to be seen by root, and for one's own processes.
+fn listener_of(port: u16) -> Option<(u32, String)> {
+    let is_listening = |line: &&str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let local = fields.get(1).and_then(|local| local.rsplit(':').next());
+        // 0A is LISTEN (proc(5), /proc/net/tcp).
+        local.and_then(|port| u16::from_str_radix(port, 16).ok()) == Some(port) && fields.get(3) == Some(&"0A")
+    };
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| machine::text(table).unwrap_or_default());
+    let sockets: Vec<String> = tables
+        .iter()
+        .flat_map(|table| table.lines().filter(is_listening))
+        .filter_map(|line| Some(format!("socket:[{}]", line.split_ascii_whitespace().nth(9)?)))
+        .collect();
+    if sockets.is_empty() {
+        return None;
+    }
+    let holds = |process: u32| {
+        let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten();
+        let mut targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.any(|target| sockets.iter().any(|socket| target.as_os_str() == socket.as_str()))
+    };
+    let processes = std::fs::read_dir("/proc").ok()?;
+    let mut numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let named = numbers.find(|process| holds(*process)).map(|process| {
+        let name = machine::text(format!("/proc/{process}/comm")).unwrap_or_default();
+        (process, format!("{} (process {process})", name.trim()))
+    });
+    Some(named.unwrap_or((0, "somebody whom only root can see".to_owned())))
+}
+
+pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !facts.has_systemd || !facts.service.is_installed() {
+        let what = match facts.has_systemd {
+            true => "no service is looked at: it is not installed, or STATE_DIRECTORY is set and names another daemon",
+            false => "systemd does not run here",
+        };
+        found.push(note("service.none", what).advise("install the package: apt install ./reelway_*.deb"));
+    } else {
+        found.extend(units(facts));
+    }
+    found.extend(running(facts));
+    if let Some(stranger) = &facts.stranger {
+        let fix = "stop it, or choose another port: systemctl edit reelway.socket, or server.port in the configuration";
+        let what = format!("port {} is taken by {stranger}", facts.port);
+        found.push(problem("service.port", what, fix).because("reelway cannot listen there"));
+    }
+    found
+}
+
+/// Both units, as systemd has them.
+fn units(facts: &Facts) -> Vec<Finding> {
+    let (service, socket) = (&facts.service, &facts.socket);
+    let mut found = Vec::new();
+    for (unit, name) in [(service, "reelway.service"), (socket, "reelway.socket")] {
+        match unit.get("LoadState") {
+            "masked" => found.push(
+                problem("service.masked", format!("{name} is masked"), format!("systemctl unmask {name}"))
+                    .because("nothing can start it"),
+            ),
+            "error" | "bad-setting" => found.push(
+                problem("service.unit", format!("{name} cannot be read"), format!("systemd-analyze verify {name}"))
+                    .because(unit.get("LoadError")),
+            ),
+            _ => {}
+        }
+        if unit.is("NeedDaemonReload", "yes") {
+            found.push(
+                problem("service.reload", format!("{name} was changed on the disk"), "systemctl daemon-reload")
+                    .because("systemd still goes by what it has read before"),
+            );
+        }
+    }
+    if !found.iter().any(|finding| finding.id == "service.masked") {
+        found.extend(activation(facts));
+    }
+    found
+}
+
+/// Whether it runs, or will when somebody comes, or at boot.
+fn activation(facts: &Facts) -> Vec<Finding> {
+    let (service, socket) = (&facts.service, &facts.socket);
+    let mut found = Vec::new();
+    if service.is("ActiveState", "failed") {
+        found.push(failed(facts));
+    }
+    if socket.is_installed() {
+        if socket.is("ActiveState", "failed") {
+            let why = format!("its result is {}", socket.get("Result"));
+            let fix = "systemctl reset-failed reelway.socket; systemctl start reelway.socket";
+            found.push(problem("service.socket", "reelway.socket has failed: nobody can connect", fix).because(why));
+        } else if !socket.is_active() {
+            let fix = "systemctl enable --now reelway.socket";
+            found.push(problem("service.socket", "reelway.socket is not started: nobody can connect", fix));
+        } else if !service.is_active() && !service.is("ActiveState", "failed") {
+            found.push(well("service.waiting", "systemd listens; the first request starts it"));
+        }
+        if !socket.is_enabled() {
+            let fix = "systemctl enable reelway.socket";
+            found.push(problem(
+                "service.disabled",
+                "reelway.socket is not enabled: after a reboot nobody can connect",
+                fix,
+            ));
+        }
+    } else {
+        if !service.is_active() && !service.is("ActiveState", "failed") {
+            let fix = "systemctl enable --now reelway.service";
+            found.push(problem("service.stopped", "reelway.service is not started", fix));
+        }
+        if !service.is_enabled() {
+            let fix = "systemctl enable reelway.service";
+            found.push(problem(
+                "service.disabled",
+                "reelway.service is not enabled: after a reboot it is not there",
+                fix,
+            ));
+        }
+    }
+    if let (Some(holder), None) = (facts.lock_holder, service.process()) {
+        let fix = format!("end it, as far as it is yours: kill {holder}; then systemctl restart reelway.service");
+        let what = format!("process {holder} uses the state, and is not the service");
+        found.push(problem("service.lock", what, fix).because("the service cannot start beside it"));
+    }
+    found
+}
+
+fn failed(facts: &Facts) -> Finding {
+    let status = Some(facts.service.get("StatusText").to_owned()).filter(|text| !text.is_empty());
+    let result = facts.service.get("Result");
+    let why = facts.last_error.clone().or(status).unwrap_or_else(|| format!("its result is {result}"));
+    let fix = match result {
+        "start-limit-hit" => {
+            "mend the cause (journalctl -u reelway -e), then: systemctl reset-failed reelway.service; systemctl restart reelway.socket"
+        }
+        _ => "journalctl -xeu reelway; once that is mended: systemctl restart reelway.service",
+    };
+    problem("service.failed", format!("reelway.service has failed ({result})"), fix).because(why)
+}
+
+/// What the running daemon says.
+fn running(facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if facts.runs_replaced_file {
+        let fix = "systemctl restart reelway.service";
+        found.push(problem("service.version", "the program on the disk was replaced since it was started", fix));
+    }
+    match &facts.health {
+        None => {}
+        Some(Err(error)) => {
+            let fix = "systemctl restart reelway.service; if it stays so: journalctl -eu reelway";
+            found.push(problem("service.silent", "the daemon runs and does not answer", fix).because(error.clone()));
+        }
+        Some(Ok(health)) => found.extend(answered(facts, health)),
+    }
+    if let Some(Err(error)) = &facts.admin_socket {
+        if error.contains("Permission denied") {
+            found.push(
+                note("service.admin", "its admin socket is for root and the service's user").advise("run this as root"),
+            );
+        } else {
+            let fix = "systemctl restart reelway.service";
+            let what = "the daemon runs, but its admin socket cannot be reached";
+            found.push(problem("service.admin", what, fix).because(error.clone()));
+        }
+    }
+    found
+}
+
+fn answered(facts: &Facts, health: &Value) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let (running, installed) = (health["version"].as_str().unwrap_or_default(), env!("CARGO_PKG_VERSION"));
+    if running != installed && !facts.runs_replaced_file {
+        let what = format!("version {running} runs, and {installed} is installed");
+        found.push(problem("service.version", what, "systemctl restart reelway.service"));
+    }
+    match health["status"].as_str() {
+        Some("draining") => found.push(note("service.draining", "it is about to stop")),
+        _ => found
+            .push(well("service.answers", format!("it runs, version {running}, and answers on port {}", facts.port))),
+    }
+    for (name, component) in health["components"].as_object().into_iter().flatten() {
+        let detail = component["detail"].as_str().unwrap_or("not well");
+        match (name.as_str(), component["status"].as_str()) {
+            (_, Some("ok")) => {}
+            ("ring", _) => {
+                let why = "films play all the same, at more cost for those that come from the disk";
+                let fix =
+                    "sysctl kernel.io_uring_disabled=0, and no SystemCallFilter= of the unit without io_uring_setup";
+                found.push(note("kernel.ring", detail).because(why).advise(fix));
+            }
+            ("store", _) => {
+                let fix = "journalctl -eu reelway; df -h /var/lib/reelway";
+                found.push(problem("state.store", "the database does not answer", fix).because(detail));
+            }
+            ("library", _) => {
+                let fix = "the lines about the library below say what to do; then: systemctl restart reelway.service";
+                found
+                    .push(problem("library.daemon", "the daemon does not have the whole library", fix).because(detail));
+            }
+            (_, _) => found.push(note("service.component", format!("{name}: {detail}"))),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::finding::marked;
+    use super::*;
+
+    /// An installed service as `systemctl show` would print it, with changes.
+    fn facts(service: &str, socket: &str) -> Facts {
+        let service = format!("LoadState=loaded\nUnitFileState=enabled\nResult=success\n{service}");
+        let socket = format!("LoadState=loaded\nUnitFileState=enabled\nListen=[::]:3000 (Stream)\n{socket}");
+        Facts {
+            has_systemd: true,
+            service: Unit::of(&service),
+            socket: Unit::of(&socket),
+            port: 3000,
+            ..Facts::default()
+        }
+    }
+
+    fn healthy() -> Facts {
+        let mut facts = facts("ActiveState=active\nMainPID=77", "ActiveState=active");
+        facts.health = Some(Ok(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION"), "components": {}})));
+        facts.admin_socket = Some(Ok(()));
+        facts.lock_holder = Some(77);
+        facts
+    }
+
+    #[test]
+    fn a_healthy_service_has_no_finding_to_act_on() {
+        assert_eq!(marked(&judge(&healthy())), [""; 0]);
+        assert_eq!(marked(&judge(&facts("ActiveState=inactive", "ActiveState=active"))), [""; 0]);
+    }
+
+    #[test]
+    fn each_state_of_the_units_has_its_finding() {
+        for (service, socket, expected) in [
+            ("ActiveState=inactive", "ActiveState=inactive", "!service.socket"),
+            ("ActiveState=inactive", "ActiveState=failed\nResult=resources", "!service.socket"),
+            ("ActiveState=failed\nResult=exit-code", "ActiveState=active", "!service.failed"),
+            ("ActiveState=active\nNeedDaemonReload=yes", "ActiveState=active", "!service.reload"),
+        ] {
+            assert_eq!(marked(&judge(&facts(service, socket))), [expected], "{service} {socket}");
+        }
+        let mut masked = healthy();
+        masked.service = Unit::of("LoadState=masked");
+        assert_eq!(marked(&judge(&masked)), ["!service.masked"]);
+        let mut disabled = healthy();
+        disabled.socket = Unit::of("LoadState=loaded\nUnitFileState=disabled\nActiveState=active");
+        assert_eq!(marked(&judge(&disabled)), ["!service.disabled"]);
+    }
+
+    #[test]
+    fn the_last_error_is_the_reason_of_a_failure() {
+        let mut failed = facts("ActiveState=failed\nResult=exit-code\nStatusText=draining", "ActiveState=active");
+        failed.last_error = Some("the signing key has 3 bytes".to_owned());
+        assert_eq!(judge(&failed)[0].why.as_deref(), Some("the signing key has 3 bytes"));
+        failed.last_error = None;
+        assert_eq!(judge(&failed)[0].why.as_deref(), Some("draining"));
+    }
+
+    #[test]
+    fn what_the_daemon_says_is_judged() {
+        let say = |change: fn(&mut Facts)| {
+            let mut facts = healthy();
+            change(&mut facts);
+            marked(&judge(&facts))
+        };
+        assert_eq!(say(|facts| facts.health = Some(Err("refused".into()))), ["!service.silent"]);
+        assert_eq!(
+            say(|facts| facts.health = Some(Ok(json!({"status": "ok", "version": "0.0.1"})))),
+            ["!service.version"]
+        );
+        assert_eq!(say(|facts| facts.runs_replaced_file = true), ["!service.version"]);
+        assert_eq!(say(|facts| facts.admin_socket = Some(Err("No such file".into()))), ["!service.admin"]);
+        assert_eq!(
+            say(|facts| facts.admin_socket = Some(Err("Permission denied (os error 13)".into()))),
+            ["service.admin"]
+        );
+        assert_eq!(
+            say(|facts| {
+                let components =
+                    json!({"ring": {"status": "degraded", "detail": "x"}, "store": {"status": "degraded"}});
+                facts.health = Some(Ok(
+                    json!({"status": "degraded", "version": env!("CARGO_PKG_VERSION"), "components": components}),
+                ));
+            }),
+            ["kernel.ring", "!state.store"]
+        );
+    }
+
+    #[test]
+    fn strangers_on_the_port_and_in_the_state_are_named() {
+        let mut facts = facts("ActiveState=inactive", "ActiveState=active");
+        facts.stranger = Some("python3 (process 9)".to_owned());
+        facts.lock_holder = Some(12);
+        let found = judge(&facts);
+        assert_eq!(marked(&found), ["!service.lock", "!service.port"]);
+        assert!(found.iter().any(|finding| finding.what.contains("python3 (process 9)")));
+    }
+
+    #[test]
+    fn without_systemd_or_a_unit_it_is_a_note() {
+        assert_eq!(marked(&judge(&Facts::default())), ["service.none"]);
+    }
+}
