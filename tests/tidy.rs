@@ -186,9 +186,14 @@ fn imports_point_down_the_page() {
 fn each_dependency_has_one_door() {
     let mut broken = Vec::new();
     for (file, text) in sources() {
+        // A room of ours may be called as what it is the door to: where it is imported, that is what the name means.
+        let ours: Vec<String> =
+            statements(&text).iter().flat_map(|(_, line)| names_after(line, "crate::sys::")).collect();
         for (number, line) in statements(&text).into_iter().filter(|_| !is_test_file(&file)) {
             let line = line.as_str();
-            for (dependency, doors) in DOORS {
+            for (dependency, doors) in
+                DOORS.iter().filter(|(dependency, _)| !ours.iter().any(|name| name == dependency))
+            {
                 let is_named = names_after(line, "use ").iter().any(|name| name == dependency)
                     || line.match_indices(&format!("{dependency}::")).any(|(position, _)| {
                         let before = line[..position].chars().next_back();

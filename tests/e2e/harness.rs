@@ -1,12 +1,16 @@
 //! The tools of the tests, tested: a tool that always says yes would let every test pass.
 
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use crate::support::daemon::Home;
 use crate::support::films::{self, COLD_FILM_BYTES, ColdFilms, MIB, Pattern};
+use crate::support::manager::Manager;
 use crate::support::multipart::pieces;
 use crate::support::trace::Trace;
 use crate::support::without_ring::WithoutRing;
-use crate::support::{page_cache, program, run, scratch, slow_disk};
+use crate::support::{PATIENCE, page_cache, program, run, scratch, slow_disk};
 
 /// Goal: one foreign byte is found wherever it lies, and equal bytes pass.
 #[test]
@@ -148,4 +152,32 @@ fn the_films_are_films() {
         let seconds: f64 = duration.unwrap_or_else(|| panic!("{name}: {found}"));
         assert!((3.5..4.6).contains(&seconds), "{name} lasts {seconds} s");
     }
+}
+
+/// Goal: the pretend service manager keeps what is stored under its name until that is forgotten, answers barriers unless it is
+/// told not to, and lets go of everything when the service is over.
+#[test]
+fn the_pretend_manager_keeps_what_is_stored() {
+    let manager = Manager::new(Home::without_account(&films::folder()));
+    let tell = |text: &str| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        manager.tell(text, theirs);
+        ours
+    };
+    let mut stored = tell("FDSTORE=1\nFDNAME=kept");
+    let mut barrier = tell("BARRIER=1");
+    assert_eq!(barrier.read(&mut [0]).unwrap(), 0, "the barrier is answered by closing it");
+    assert_eq!(manager.stored(), ["kept"]);
+    let _other = tell("FDSTORE=1\nFDNAME=other");
+    manager.answer_barriers(false);
+    let barrier = tell("BARRIER=1");
+    manager.wait_for_after(3, "BARRIER=1");
+    barrier.set_nonblocking(true).unwrap();
+    assert_eq!((&barrier).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock, "this one is not");
+    let _nothing = tell("FDSTOREREMOVE=1\nFDNAME=kept");
+    assert_eq!(stored.read(&mut [0]).unwrap(), 0, "what is forgotten is closed");
+    assert_eq!(manager.stored(), ["other"]);
+    manager.forget();
+    assert!(manager.stored().is_empty());
 }

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,7 +31,6 @@ const PER_MESSAGE_MAX: usize = 253;
 pub struct Manager {
     home: Home,
     sockets: Vec<(String, OwnedFd)>,
-    addresses: Vec<SocketAddr>,
     heard: Arc<Heard>,
     folder: TempDir,
 }
@@ -61,14 +60,13 @@ impl Manager {
         let (socket, listener) = (UnixDatagram::bind(&path).unwrap(), Arc::clone(&heard));
         std::thread::spawn(move || listener.listen(&socket));
         let home = home.set("NOTIFY_SOCKET", path.to_str().unwrap());
-        Manager { home, sockets: Vec::new(), addresses: Vec::new(), heard, folder }
+        Manager { home, sockets: Vec::new(), heard, folder }
     }
 
     /// Listens on `address` for the daemons, as a socket unit does; `[::]:0` for both families. Where that is.
     pub fn listen(&mut self, address: &str) -> SocketAddr {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        self.addresses.push(address);
         self.pass("reelway", listener);
         address
     }
@@ -81,11 +79,6 @@ impl Manager {
     /// Passes a descriptor under a name, before those that daemons have stored.
     pub fn pass(&mut self, name: &str, descriptor: impl Into<OwnedFd>) {
         self.sockets.push((name.to_owned(), descriptor.into()));
-    }
-
-    /// Where it listens, in the order of the calls.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
     }
 
     /// The home of its daemons.
@@ -176,6 +169,13 @@ impl Manager {
         }
     }
 
+    /// Tells it something as a daemon would, with a descriptor.
+    pub fn tell(&self, text: &str, descriptor: impl Into<OwnedFd>) {
+        let (socket, descriptor) = (UnixDatagram::unbound().unwrap(), descriptor.into());
+        socket.connect(self.notify_path()).unwrap();
+        send(&socket, text.as_bytes(), &[descriptor.as_fd()]);
+    }
+
     /// The names of what is stored, one a descriptor.
     pub fn stored(&self) -> Vec<String> {
         let said = self.heard.said.lock().unwrap();
@@ -204,10 +204,7 @@ impl Manager {
         launcher.write_all(format!("{}\n", serde_json::json!(names)).as_bytes()).unwrap();
         for some in descriptors.chunks(PER_MESSAGE_MAX) {
             launcher.read_exact(&mut [0]).unwrap();
-            let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE_MAX))];
-            let mut ancillary = SendAncillaryBuffer::new(&mut space);
-            assert!(ancillary.push(SendAncillaryMessage::ScmRights(some)));
-            sendmsg(&launcher, &[IoSlice::new(b"\n")], &mut ancillary, SendFlags::empty()).unwrap();
+            send(&launcher, b"\n", some);
         }
     }
 
@@ -218,7 +215,8 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        self.heard.said.lock().unwrap().is_over = true;
+        // Poisoned when the test has ended in the middle of a look.
+        self.heard.said.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
         // Wakes the thread, which then ends; without it, it ends with the test.
         let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"", self.notify_path()));
     }
@@ -266,6 +264,13 @@ impl Said {
         }
         self.messages.push(message);
     }
+}
+
+fn send(socket: &impl AsFd, text: &[u8], descriptors: &[BorrowedFd<'_>]) {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(PER_MESSAGE_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
+    sendmsg(socket, &[IoSlice::new(text)], &mut ancillary, SendFlags::empty()).unwrap();
 }
 
 /// Whether the peer of a connection is gone: systemd lets go of such a descriptor (EPOLLHUP, EPOLLERR).
