@@ -165,11 +165,12 @@ mod tests {
     #[test]
     fn who_may_not_wait_connects_at_once_or_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x".repeat(150));
+        let path = folder.path().join("awake.sock");
         assert_eq!(connect_at_once(&path).unwrap_err().kind(), ErrorKind::NotFound);
         let listening = listen(&path).unwrap();
+        nix::sys::socket::listen(&listening.listener, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
         let mut connected = Vec::new();
-        // Nobody accepts: the queue of the listener is full in the end.
+        // Nobody accepts: the short queue of the listener is full in the end.
         let refusal = loop {
             match connect_at_once(&path) {
                 Ok(stream) => connected.push(stream),
