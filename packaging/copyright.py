@@ -34,7 +34,10 @@ def licence_texts(package):
     folder = os.path.dirname(package["manifest_path"])
     names = sorted(name for name in os.listdir(folder) if re.match(r"(?i)(un)?licen[cs]e|copying|copyright|notice", name))
     files = [path for path in (os.path.join(folder, name) for name in names) if os.path.isfile(path)]
-    return [open(path, encoding="utf-8", errors="replace").read() for path in files]
+    texts = [open(path, encoding="utf-8", errors="replace").read() for path in files]
+    # Its text stands on every system, and once is enough.
+    whole = re.compile(r"Apache License\s+Version 2\.0.*?END OF TERMS AND CONDITIONS", re.S)
+    return [whole.sub("Apache License, Version 2.0: see the paragraph Apache-2.0 of this file", text) for text in texts]
 
 
 def copyrights(package, texts):
