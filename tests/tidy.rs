@@ -4,6 +4,8 @@
 //! It reads the sources as text. A line that breaks a law is printed with what to do about it.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod messages;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +26,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("serde_json", &["api/", "cli/", "config/", "http/", "log.rs", "log/", "serve/handover/", "store/columns.rs"]),
     ("thiserror", &["auth/", "cli/client.rs", "daemon/", "http/", "store/"]),
     ("tar", &["cli/archive.rs"]),
-    ("time", &["log.rs", "store/timestamp.rs"]),
+    ("time", &["log/json.rs", "store/timestamp.rs"]),
     ("tokio", &["daemon/", "serve/", "api/health.rs", "auth/password.rs", "playback/held.rs", "store/", "sys/"]),
     ("httparse", &["http/request.rs", "http/request/"]),
     ("httpdate", &["http/date.rs"]),
