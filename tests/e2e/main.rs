@@ -3,7 +3,7 @@
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
 //! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, kills, laptop,
-//! command_line, backup, doctor, regressions, distant; harness tests the tools.
+//! command_line, backup, doctor, regressions, distant, journal; harness tests the tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,6 +27,7 @@ mod doctor;
 mod fallback;
 mod faults;
 mod harness;
+mod journal;
 mod kills;
 mod laptop;
 mod leaks;

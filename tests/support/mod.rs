@@ -11,6 +11,7 @@ pub mod dice;
 pub mod failing_disk;
 pub mod films;
 pub mod fuse;
+pub mod journal;
 pub mod ledger;
 pub mod manager;
 pub mod mpv;
