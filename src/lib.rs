@@ -49,7 +49,7 @@ pub mod config;
 // Counters that a shard owns, summed when somebody asks.
 pub mod metrics;
 
-// Events to stderr, as text or JSON, never waiting for whoever reads them.
+// Events to the journal with their fields, or to stderr as text or JSON, never waiting for whoever reads them.
 pub mod log;
 
 // The doors to the kernel, the only unsafe: ring, engine, file, closer, sendfile, socket, unix, process.

@@ -105,7 +105,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("cache.ttl", "How long answers are remembered in memory."),
     ("net", "Connections: how many, and how long one may be idle."),
     ("power", "What a laptop may do while a film plays."),
-    ("log", "Events, written to stderr."),
+    ("log", "Events, written to the journal or to stderr."),
     ("directories", "The daemon's own files. systemd passes these; only a daemon started by hand needs them."),
 ];
 
@@ -328,7 +328,7 @@ pub(super) const OPTIONS: &[Row] = &[
         r#""/run/reelway-awake.sock""#,
         "The socket of that unit: as long as a connection to it is open the machine stays awake.",
     ),
-    row("log.format", Kind::OneOf(LOG_FORMATS), r#""text""#, "Lines for people, or JSON for programs."),
+    row("log.format", Kind::OneOf(LOG_FORMATS), r#""text""#, "Lines for people, which become entries with fields where the journal takes them, or JSON for programs."),
     row("log.level", Kind::OneOf(LOG_LEVELS), r#""info""#, "The least important events that are written."),
     row("directories.state", Kind::Path, r#""/var/lib/reelway""#, "Accounts, the signing key, and the lock.")
         .variable("STATE_DIRECTORY", Form::FirstPath),
