@@ -36,7 +36,7 @@ must() {
 finish() {
     if [ "$failures" -gt 0 ]; then
         echo "--- the last of the service's journal"
-        journalctl -u 'reelway*' -n 40 --no-pager -o short-precise 2>/dev/null | cut -c1-300
+        journalctl -u 'reelway*' -p info --no-pager -o short-precise 2>/dev/null | grep -v ' DEBUG ' | tail -n 40 | cut -c1-300
     fi
     echo "$checks checks, $failures failed"
     [ "$failures" = 0 ]
