@@ -129,6 +129,13 @@ pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// How long a daemon that starts waits for a command that uses the state.
 pub const STATE_LOCK_START_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a start that takes long asks the service manager for more time, and for how much: should it hang there, it is
+/// ended so much later.
+pub const START_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// See [`START_LOOK_INTERVAL`].
+pub const START_EXTENSION: Duration = Duration::from_secs(30);
+/// How long it asks: a database of gigabytes on a slow disk is read, and copied, within this.
+pub const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How long a command waits for another that uses the state.
 pub const STATE_LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of an answer that a command takes: a page of a list has some 200 KiB.
@@ -193,6 +200,8 @@ pub const PASSWORD_REMEMBERED: Duration = Duration::from_secs(5 * 60);
 pub const SESSIONS_LISTED_MAX: usize = 4096;
 /// How often the keeper looks after sessions: what it writes behind is never more than a second old.
 pub const KEEPER_INTERVAL: Duration = Duration::from_millis(500);
+/// Every so many of its looks, while nobody has an account, it asks the store whether somebody has.
+pub const KEEPER_LOOKS_FOR_ACCOUNTS: u32 = 4;
 
 /// How long the machine is kept awake after the last film: zapping and seeking must not flap.
 pub const AWAKE_GRACE: Duration = Duration::from_secs(3);

@@ -27,6 +27,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Loaded, Sources};
+use crate::daemon;
 use crate::log;
 
 /// Your films, straight from the SSD to the screen.
@@ -113,8 +114,8 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
     let sources = |flags| Sources::of_process(common.config.clone(), flags);
     match verb {
         Verb::Serve(serve) => {
-            let flags = serve.flags();
-            serve::run(load(&sources(flags))?)
+            let loaded = load(&sources(serve.flags()));
+            serve::run(loaded.inspect_err(|error| daemon::tell_refusal(&format!("{error:#}")))?)
         }
         Verb::User(verb) => user::run(verb, load(&sources(Vec::new()))?.config),
         Verb::Library(verb) => library::run(verb, &sources(Vec::new())),

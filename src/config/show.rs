@@ -9,6 +9,8 @@ use super::Loaded;
 use super::kind::{Alone, Kind, duration_text};
 use super::option_table::{OPTIONS, Row, SECTIONS};
 
+/// The origin of a built-in value.
+const DEFAULT_ORIGIN: &str = "default";
 /// Columns of the sample file's comments.
 const SAMPLE_COLUMNS: usize = 100;
 
@@ -40,6 +42,11 @@ impl Loaded {
         serde_json::Value::Object(OPTIONS.iter().map(member).collect())
     }
 
+    /// Whether somebody has set this key: it has not its built-in value, or that was written down.
+    pub fn is_set(&self, key: &str) -> bool {
+        OPTIONS.iter().find(|row| row.key == key).is_some_and(|row| self.origin(row) != DEFAULT_ORIGIN)
+    }
+
     /// `port = 3000` and its origin; what is not set stands as a comment, so that the whole stays TOML.
     fn line(&self, row: &Row) -> (String, String) {
         let line = match self.value(row) {
@@ -55,7 +62,7 @@ impl Loaded {
 
     fn origin(&self, row: &Row) -> String {
         let source = self.figment.find_metadata(row.key).and_then(|metadata| metadata.source.clone());
-        source.map_or_else(|| "default".to_owned(), |source| source.to_string())
+        source.map_or_else(|| DEFAULT_ORIGIN.to_owned(), |source| source.to_string())
     }
 }
 

@@ -1,14 +1,15 @@
 //! The keeper: what has to be done now and then, beside the requests.
 //!
 //! Playbacks that are over give their slots back. What sessions did is written behind, and those that do nothing are put to
-//! rest. It runs on a thread of its own, because
-//! it waits for the disk, and looks twice a second, so that what it writes is never more than a second old.
+//! rest. The service manager is told how it goes. It runs on a thread of its own, because it waits for the disk, and looks
+//! twice a second, so that what it writes is never more than a second old.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 
 use crate::daemon::laptop::Laptop;
+use crate::daemon::status::Status;
 use crate::daemon::{block_on, now};
 use crate::limits;
 use crate::log::messages;
@@ -29,16 +30,21 @@ impl Keeper {
     ///
     /// # Errors
     /// When the system has no thread for us.
-    pub fn start(state: &Arc<State>) -> Result<Keeper, Fault> {
-        let state = Arc::clone(state);
+    pub fn start(state: &Arc<State>, status: &Arc<Status>) -> Result<Keeper, Fault> {
+        let (state, status) = (Arc::clone(state), Arc::clone(status));
         let (end, ended) = mpsc::channel();
         let run = move || {
-            let (mut complained, mut laptop) = (false, Laptop::new());
+            let (mut complained, mut laptop, mut looks) = (false, Laptop::new(), 0_u32);
             while ended.recv_timeout(limits::KEEPER_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let now = laptop.look(&state);
-                look_after(&state, now, &mut complained);
+                look_after(&state, &status, now, &mut complained);
+                looks = looks.wrapping_add(1);
+                if looks.is_multiple_of(limits::KEEPER_LOOKS_FOR_ACCOUNTS) {
+                    status.look_for_accounts(&state);
+                }
+                status.tell(&state);
             }
-            look_after(&state, now(), &mut complained);
+            look_after(&state, &status, now(), &mut complained);
         };
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(run);
         Ok(Keeper { end, thread: thread.map_err(|error| Fault::new("start the keeper", error))? })
@@ -53,7 +59,7 @@ impl Keeper {
 }
 
 /// One look. A fault is told once, until it is over: the next look tries again.
-fn look_after(state: &State, now: Timestamp, complained: &mut bool) {
+fn look_after(state: &State, status: &Status, now: Timestamp, complained: &mut bool) {
     let services = &state.services;
     let mut played = Vec::new();
     for Streamed { key, session_id, bytes } in services.playbacks.swept(now) {
@@ -72,6 +78,7 @@ fn look_after(state: &State, now: Timestamp, complained: &mut bool) {
         services.guests.written_behind(played).await?;
         services.sessions.written_behind(rested).await
     });
+    status.note_store(written.as_ref().err().map(ToString::to_string));
     match written {
         Ok(_) => *complained = false,
         Err(error) if *complained => tracing::debug!(%error, "activity of sessions could not be written"),

@@ -10,15 +10,17 @@ mod handover;
 mod keeper;
 mod laptop;
 mod listeners;
+mod shards;
 mod signals;
+mod start;
+mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::api::Services;
 use crate::auth::keyring::Keyring;
@@ -36,7 +38,6 @@ use crate::metrics::Metrics;
 use crate::playback::pace::{Caps, Pace};
 use crate::playback::{Bounds, Playbacks};
 use crate::serve::handover::Connection;
-use crate::serve::shard::{self, Listener};
 use crate::serve::{Phase, State};
 use crate::session::Table;
 use crate::session::guests::Guests;
@@ -44,7 +45,7 @@ use crate::store::{Store, Timestamp};
 use crate::sys::Fault;
 use crate::sys::engine::Engine;
 use crate::sys::process::{self, FileLock};
-use crate::sys::systemd;
+use crate::sys::systemd::{self, Passed};
 pub(crate) use crate::sys::wait::block_on;
 pub(crate) use admin_socket::path as admin_socket;
 
@@ -52,7 +53,9 @@ use admin_socket::AdminSocket;
 use handover::{Inherited, Outcome};
 use keeper::Keeper;
 use listeners::Listeners;
+use shards::Shards;
 use signals::{Either, Signals};
+use status::Status;
 
 /// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
 #[derive(Debug, thiserror::Error)]
@@ -80,58 +83,72 @@ impl StartError {
     }
 }
 
-/// Runs the daemon until a signal ends it.
+/// Runs the daemon until a signal ends it. Call it before there is a second thread.
 ///
 /// # Errors
-/// A [`StartError`] that says what to do.
+/// A [`StartError`] that says what to do. The service manager was told it.
 pub fn run(loaded: Loaded) -> Result<(), StartError> {
-    process::give_big_blocks_back();
     let passed = systemd::take_passed();
-    let Loaded { config, warnings, .. } = loaded;
-    let _log = log::start(config.log.format, &config.log.level).map_err(StartError::Other)?;
+    let ended = serve(loaded, passed.map_err(|error| Fault::new("take what the service manager passed", error)));
+    ended.inspect_err(|error| tell_refusal(&error.to_string()))
+}
+
+/// Tells the service manager why there is no daemon.
+pub(crate) fn tell_refusal(reason: &str) {
+    systemd::status(&status::on_one_line(reason));
+}
+
+fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), StartError> {
+    process::give_big_blocks_back();
+    let _log = log::start(loaded.config.log.format, &loaded.config.log.level).map_err(StartError::Other)?;
     log_panics();
-    warnings.iter().for_each(|warning| tracing::warn!(name: messages::CONFIGURATION_DOUBTFUL, "{warning}"));
+    let warnings = loaded.warnings.iter();
+    warnings.for_each(|warning| tracing::warn!(name: messages::CONFIGURATION_DOUBTFUL, "{warning}"));
     raise_descriptor_limit()?;
-    let mut passed = passed.map_err(|error| Fault::new("take what the service manager passed", error))?;
+    let mut passed = passed?;
     let inherited = Inherited::of(&mut passed);
 
     let mut signals = Signals::watch().map_err(|error| Fault::new("watch for signals", error))?;
+    listeners::note_replaced(&loaded, &passed);
+    let Loaded { config, .. } = loaded;
     let shards = config.server.shard_count();
-    let listeners = Listeners::open(&config, shards)?;
+    let listeners = Listeners::of(passed, &config, shards)?;
     let _lock = lock_state(&config, limits::STATE_LOCK_START_PATIENCE)?.ok_or_else(|| StartError::in_use(&config))?;
     let admin = AdminSocket::open(&config);
-    let services = services(config, shards)?;
+    let services = start::with_more_time("Opening the database", || services(config, shards))?;
     note_key_id(&services)?;
     let store = services.store.clone();
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
     let resumed = handover::spread(inherited.resume(&state), shards);
-    let (shards, mut failures) = start_shards(&state, listeners.with(&admin)?, resumed, &phases)?;
+    let mut shards = Shards::start(&state, listeners.with(&admin)?, resumed, &phases)?;
     state.services.library.start_scan(&state.services.store, now())?;
-    let keeper = Keeper::start(&state)?;
+    let status = Status::new();
+    status.look_for_accounts(&state);
+    let keeper = Keeper::start(&state, &status)?;
+    systemd::ready(&status.take(&state));
 
-    let failure = match signals.wait(failures.recv()) {
+    let failure = match signals.wait(shards.failure()) {
         Either::Signal(name) => {
             tracing::info!(name: messages::DRAINING, signal = name, "draining");
             None
         }
-        Either::Other(failure) => {
-            // A daemon that listens and does not answer is worse than one that is started again.
-            Some(failure.unwrap_or_else(|| StartError::Other("all shards have ended".to_owned())))
-        }
+        // A daemon that listens and does not answer is worse than one that is started again.
+        Either::Other(failure) => Some(failure),
     };
     state.services.is_draining.store(true, Ordering::Relaxed);
+    systemd::stopping(&status.take(&state));
     let is_drained = if failure.is_none() && handover::is_possible() {
-        match handover::hand_over(&mut signals, &state, &phase, shards.len()) {
+        match handover::hand_over(&mut signals, &state, &phase, shards.count()) {
             Outcome::Done => true,
             Outcome::Cut => false,
-            Outcome::Refused(connections) => drain_again(&mut signals, &state, connections, shards.len()),
+            Outcome::Refused(connections) => drain_again(&mut signals, &state, connections, shards.count()),
         }
     } else {
         drain(&mut signals, &state, &phase, &shards)
     };
     let _ = phase.send(Phase::Ended);
-    join(shards);
+    shards.join();
     keeper.end();
     store.close();
     drop(admin);
@@ -140,21 +157,21 @@ pub fn run(loaded: Loaded) -> Result<(), StartError> {
 }
 
 /// Has the shards finish their responses, for as long as an administrator allows. Whether they did.
-fn drain(signals: &mut Signals, state: &State, phase: &watch::Sender<Phase>, shards: &[JoinHandle<()>]) -> bool {
+fn drain(signals: &mut Signals, state: &State, phase: &watch::Sender<Phase>, shards: &Shards) -> bool {
     let _ = phase.send(Phase::Draining);
     let drain_timeout = state.services.config.server.drain_timeout;
-    signals.wait_while(drain_timeout, || !shards.iter().all(JoinHandle::is_finished))
+    signals.wait_while(drain_timeout, || !shards.are_finished())
 }
 
 /// The same with connections that nobody wanted to take over: shards that accept nobody finish them.
 fn drain_again(signals: &mut Signals, state: &Arc<State>, connections: Vec<Connection>, shards: usize) -> bool {
     let (phase, phases) = watch::channel(Phase::Draining);
     let nobody = (0..shards).map(|_| Vec::new()).collect();
-    match start_shards(state, nobody, handover::spread(connections, shards), &phases) {
-        Ok((shards, _)) => {
+    match Shards::start(state, nobody, handover::spread(connections, shards), &phases) {
+        Ok(shards) => {
             let is_drained = drain(signals, state, &phase, &shards);
             let _ = phase.send(Phase::Ended);
-            join(shards);
+            shards.join();
             is_drained
         }
         Err(error) => {
@@ -311,48 +328,6 @@ fn key_places(config: &Config) -> Places {
         credentials: config.directories.credentials.clone(),
         configured: config.auth.jwt_key_file.clone(),
         state: config.directories.state.clone(),
-    }
-}
-
-fn start_shards(
-    state: &Arc<State>,
-    listeners: Vec<Vec<Listener>>,
-    resumed: Vec<Vec<Connection>>,
-    phases: &watch::Receiver<Phase>,
-) -> Result<(Vec<JoinHandle<()>>, mpsc::UnboundedReceiver<StartError>), Fault> {
-    // One message a shard at most.
-    let (failed, failures) = mpsc::unbounded_channel();
-    let start = |(number, (listeners, resumed)): (usize, (Vec<Listener>, Vec<Connection>))| {
-        let (state, phases, failed) = (Arc::clone(state), phases.clone(), failed.clone());
-        std::thread::Builder::new()
-            .name(format!("shard {number}"))
-            .spawn(move || {
-                let run = std::panic::AssertUnwindSafe(|| shard::run(number, state, listeners, resumed, phases));
-                let failure = match std::panic::catch_unwind(run) {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => Fault::new(format!("run shard {number}"), error).into(),
-                    Err(_) => StartError::Other(format!("shard {number} panicked; the log says where")),
-                };
-                let _ = failed.send(failure);
-            })
-            .map_err(|error| Fault::new("start a shard", error))
-    };
-    let shards = listeners.into_iter().zip(resumed).enumerate().map(start).collect::<Result<_, _>>()?;
-    Ok((shards, failures))
-}
-
-/// Waits a little for shards that were told to end: a disk that hangs may hold one, and must not hold the exit.
-fn join(shards: Vec<JoinHandle<()>>) {
-    let deadline = Instant::now() + Duration::from_secs(2);
-    for shard in shards {
-        while !shard.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if shard.is_finished() {
-            let _ = shard.join();
-        } else {
-            tracing::warn!(name: messages::SHARD_LEFT_BEHIND, "a shard still waits for a disk; leaving without it");
-        }
     }
 }
 

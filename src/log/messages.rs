@@ -34,6 +34,10 @@ pub const HANDED_OVER: &str = "02ed1eaf563a4728a89847bbafcd2af9";
 pub const TAKEN_OVER: &str = "bdfadeed76724f42974fe7d07fec8a22";
 /// Connections could not be handed to the next daemon, and were closed.
 pub const HAND_OVER_FAILED: &str = "45c73bcbbe7542659530bd3fa4eecf9c";
+/// The service manager passes sockets in the place of configured ones, or something that is not for us.
+pub const SOCKETS_PASSED: &str = "6edf8435c2ba456ba2041ad769381826";
+/// A changed setting needs a restart.
+pub const RESTART_NEEDED: &str = "639c7c4b0b2d4eeca57c0d4bf3846328";
 /// The configuration is valid, and something in it is probably not meant so.
 pub const CONFIGURATION_DOUBTFUL: &str = "ae191fc8343d48139d9c1842e3b1529f";
 /// A changed configuration is in force.

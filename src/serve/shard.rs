@@ -1,7 +1,8 @@
 //! A shard: one thread, one runtime, its own listeners, its connections, each a task.
 //!
-//! Nothing is shared with the other shards but [`State`]: the kernel spreads connections by SO_REUSEPORT. A panic ends
-//! the task it happens in, is counted, and never the shard.
+//! Nothing is shared with the other shards but [`State`]: the kernel spreads connections by SO_REUSEPORT, and of a listener
+//! that all share (systemd's) it gives each to who is there first. A panic ends the task it happens in, is counted, and never
+//! the shard.
 
 use std::cell::Cell;
 use std::io;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::auth::token::Proved;
+use crate::config::Net;
 use crate::http::date;
 use crate::http::reject::Reject;
 use crate::library::kept::Kept;
@@ -72,6 +74,10 @@ pub(super) struct Shard {
 pub enum Listener {
     /// For everybody.
     Network(TcpListener),
+    /// The same, opened by somebody else, who had connections wait there before we said what these should be like.
+    Passed(TcpListener),
+    /// For everybody who can reach a path of this machine: a proxy, as a rule.
+    Local(UnixListener),
     /// The admin socket: for the machine itself.
     Admin(UnixListener),
 }
@@ -79,12 +85,15 @@ pub enum Listener {
 /// The same on the shard's runtime.
 enum Door {
     Network(tokio::net::TcpListener),
+    Passed(tokio::net::TcpListener),
+    Local(tokio::net::UnixListener),
     Admin(tokio::net::UnixListener),
 }
 
 /// A connection that has come in.
 struct Accepted {
     socket: TcpStream,
+    /// In its one spelling.
     address: IpAddr,
     entrance: Entrance,
 }
@@ -101,6 +110,7 @@ enum Entrance {
 }
 
 /// Runs shard `number` on this thread until `phase` says that all is over. `resumed` are connections of the process before.
+/// Calls `serves` once it watches its listeners.
 ///
 /// # Errors
 /// When the runtime cannot be made, or a listener cannot be watched.
@@ -110,12 +120,18 @@ pub fn run(
     listeners: Vec<Listener>,
     resumed: Vec<Connection>,
     phase: watch::Receiver<Phase>,
+    serves: impl FnOnce(),
 ) -> io::Result<()> {
     let engine = state.services.engine;
-    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners, resumed))?
+    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners, resumed, serves))?
 }
 
-async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>, resumed: Vec<Connection>) -> io::Result<()> {
+async fn serve(
+    shard: Rc<Shard>,
+    listeners: Vec<Listener>,
+    resumed: Vec<Connection>,
+    serves: impl FnOnce(),
+) -> io::Result<()> {
     for connection in resumed {
         match Accepted::before(connection) {
             Ok(accepted) => shard.arrived(accepted),
@@ -128,6 +144,7 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>, resumed: Vec<Connecti
         tokio::task::spawn_local(accept(Rc::clone(&shard), door));
     }
     tokio::task::spawn_local(let_go(Rc::clone(&shard)));
+    serves();
     let mut phase = shard.phase.clone();
     // The sender lives as long as the daemon; without it all is over as well.
     let ends = phase.wait_for(|phase| *phase >= Phase::HandingOver).await.map(|phase| *phase);
@@ -143,11 +160,17 @@ async fn serve(shard: Rc<Shard>, listeners: Vec<Listener>, resumed: Vec<Connecti
 }
 
 impl Accepted {
+    /// A listener for both families (ipv6(7)) gives IPv4 clients another spelling of their address. From here on an address has
+    /// one: it is compared, counted and judged by whether it is in the house.
+    fn of_network(socket: TcpStream, address: IpAddr) -> Accepted {
+        Accepted { socket, address: address.to_canonical(), entrance: Entrance::Network }
+    }
+
     /// A connection that the process before us accepted.
     fn before(connection: Connection) -> io::Result<Accepted> {
         let socket = std::net::TcpStream::from(connection.socket);
         let address = match socket.peer_addr() {
-            Ok(peer) => peer.ip(),
+            Ok(peer) => peer.ip().to_canonical(),
             // A Unix socket: its peer is on this machine.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ipv4Addr::LOCALHOST.into(),
             Err(error) => return Err(error),
@@ -161,15 +184,28 @@ impl Door {
     fn open(listener: Listener) -> io::Result<Door> {
         Ok(match listener {
             Listener::Network(listener) => Door::Network(tokio::net::TcpListener::from_std(listener)?),
+            Listener::Passed(listener) => Door::Passed(tokio::net::TcpListener::from_std(listener)?),
+            Listener::Local(listener) => Door::Local(tokio::net::UnixListener::from_std(listener)?),
             Listener::Admin(listener) => Door::Admin(tokio::net::UnixListener::from_std(listener)?),
         })
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
+    async fn accept(&self, net: &Net) -> io::Result<Accepted> {
         match self {
             Door::Network(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                Ok(Accepted { socket, address: peer.ip(), entrance: Entrance::Network })
+                Ok(Accepted::of_network(socket, peer.ip()))
+            }
+            Door::Passed(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                // Fails only on a connection that is gone already, which is seen when it is read.
+                let _ = socket::tune(&socket, &net.congestion_control, net.notsent_lowat);
+                Ok(Accepted::of_network(socket, peer.ip()))
+            }
+            Door::Local(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let socket = TcpStream::from_std(unix::as_stream(stream.into_std()?))?;
+                Ok(Accepted::of_network(socket, Ipv4Addr::LOCALHOST.into()))
             }
             Door::Admin(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -198,7 +234,7 @@ async fn accept(shard: Rc<Shard>, door: Door) {
     let mut complained = None;
     loop {
         let accepted = tokio::select! {
-            accepted = door.accept() => accepted,
+            accepted = door.accept(&shard.state.services.config.net) => accepted,
             _ = phase.wait_for(|phase| *phase >= Phase::HandingOver) => return,
         };
         match accepted {
@@ -326,7 +362,7 @@ impl Shard {
             Entrance::Before(left) => (&self.state.connections, false, Some(&self.halt), Some(left)),
         };
         metrics::add(if left.is_some() { &counters.resumed } else { &counters.connections }, 1);
-        let seat = connections.admit(canonical(address));
+        let seat = connections.admit(address);
         let viewer = Viewer::new(&self.state.services.playbacks);
         let (patience, seat) = (self.patience, seat.as_ref());
         let pacer = Pacer::new(self.state.services.config.net.notsent_lowat);
@@ -353,11 +389,6 @@ impl Shard {
             self.connection_ended.notified().await;
         }
     }
-}
-
-/// An IPv4 address that came in over IPv6 is the same client.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use nix::sys::socket::MsgFlags;
@@ -65,6 +66,19 @@ fn open_listener(
         // IPv4 has listeners of its own; without this `::` would take their port as well (ipv6(7)).
         socket.set_only_v6(true)?;
     }
+    tune(&socket, wanted_congestion_control, not_sent_bytes)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::LISTEN_BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Gives a listener, for the connections that come from now on, or a connection, what [`listen`] gives a listener.
+///
+/// # Errors
+/// What setsockopt(2) says; that a congestion control is not to be had is none.
+pub fn tune(socket: &impl AsFd, wanted_congestion_control: &str, not_sent_bytes: u32) -> io::Result<()> {
+    let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(not_sent_bytes)?;
     if wanted_congestion_control != "system" {
@@ -72,11 +86,33 @@ fn open_listener(
         let _ = socket.set_tcp_congestion(wanted_congestion_control.as_bytes());
     }
     // A paused player's machine may vanish without a word: keep-alive probes find out (tcp(7)).
-    socket.set_keepalive(true)?;
+    socket.set_keepalive(true)
+}
+
+/// A listener that somebody else has opened.
+#[derive(Debug)]
+pub enum Opened {
+    /// For clients of the network.
+    Tcp(std::net::TcpListener),
+    /// For clients of this machine.
+    Unix(UnixListener),
+}
+
+/// Takes a descriptor for the listener that it is, and makes accepting from it wait for nothing.
+///
+/// # Errors
+/// ENOTSOCK when it is no socket, EINVAL when it is none that accepts streams.
+pub fn adopt(descriptor: OwnedFd) -> io::Result<Opened> {
+    let socket = Socket::from(descriptor);
+    if !socket.is_listener()? || socket.r#type()? != Type::STREAM {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(limits::LISTEN_BACKLOG)?;
-    Ok(socket.into())
+    match socket.domain()? {
+        Domain::IPV4 | Domain::IPV6 => Ok(Opened::Tcp(socket.into())),
+        Domain::UNIX => Ok(Opened::Unix(OwnedFd::from(socket).into())),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+    }
 }
 
 /// The name of the congestion control that connections of this listener will use.

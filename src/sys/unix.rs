@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -83,6 +84,16 @@ pub fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     at(path, |address| Ok(socket_connect(stream.as_raw_fd(), &UnixAddr::new(address)?)?))?;
     Ok(UnixStream::from(stream))
+}
+
+/// Where a listener is, for a person: its path, or `@` and its name.
+pub fn shown(listener: &UnixListener) -> String {
+    let Ok(address) = listener.local_addr() else { return String::new() };
+    match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => path.display().to_string(),
+        (None, Some(name)) => format!("@{}", String::from_utf8_lossy(name)),
+        (None, None) => "a socket without a name".to_owned(),
+    }
 }
 
 /// The user at the other end, as it was when it connected.

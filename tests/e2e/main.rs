@@ -2,8 +2,8 @@
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
 //! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
-//! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, kills, laptop,
-//! command_line, backup, doctor, regressions, distant, journal; harness tests the tools.
+//! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, manager, handover, kills,
+//! laptop, command_line, backup, doctor, regressions, distant, journal; harness tests the tools.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,6 +35,7 @@ mod library;
 mod lifecycle;
 mod limits;
 mod links;
+mod manager;
 mod messages;
 mod pacing;
 mod passwords;

@@ -1,0 +1,219 @@
+//! Under a service manager: its sockets, what it is told, what it asks for (support/manager.rs pretends to be one).
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+
+use rustix::process::Signal;
+
+use crate::support::client::{self, Client, request};
+use crate::support::daemon::{Home, PASSWORD, USER};
+use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, MIB, Pattern};
+use crate::support::manager::Manager;
+use crate::support::{PATIENCE, exit_code};
+
+/// A manager of a home with films and an account.
+fn manager() -> Manager {
+    Manager::new(Home::new(&films::folder()))
+}
+
+/// The same port on IPv4.
+fn over_ipv4(address: SocketAddr) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], address.port()))
+}
+
+/// Goal: whoever comes while no daemon runs waits in the manager's socket, and is answered by the one that is started for it;
+/// it says that it is ready only when it answers, and takes the passed socket instead of the configured address.
+#[test]
+fn who_came_before_the_daemon_is_answered_by_it() {
+    let mut manager = manager();
+    let address = manager.listen("127.0.0.1:0");
+    let mut early: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect();
+    for client in &mut early {
+        client.send(request("GET", "/health/live", &[]));
+    }
+    assert!(manager.messages().is_empty(), "nobody runs yet");
+    let mut daemon = manager.start();
+    assert_eq!(daemon.address, address);
+    for client in &mut early {
+        assert_eq!(client.answer("GET").head.status, 200);
+    }
+    let ready = manager.wait_for("READY=1");
+    assert!(ready.lines().any(|line| line.starts_with("STATUS=")), "{ready}");
+    // The environment of the home sets host and port, which have no effect then.
+    let replaced = daemon.log.wait_for("systemd passes the sockets to listen on, so these settings have no effect");
+    assert_eq!(replaced["metadata"]["options"], "server.host, server.port");
+    daemon.stop();
+    // The socket is the manager's and outlives the daemon: who comes now waits, and is not refused.
+    let mut later = Client::connect(address);
+    later.send(request("GET", "/health/live", &[]));
+    let mut next = manager.start_signed_out();
+    assert_eq!(later.answer("GET").head.status, 200);
+    next.stop();
+}
+
+/// Goal: at the moment of READY=1 the daemon answers: a request that is sent then never meets a closed door.
+#[test]
+fn ready_means_that_it_answers() {
+    let mut manager = manager();
+    let address = manager.listen("127.0.0.1:0");
+    let child = manager.spawn();
+    manager.wait_for("READY=1");
+    assert_eq!(client::fetch(address, "GET", "/health/ready", &[]).head.status, 200);
+    drop(manager.home().followed(child));
+}
+
+/// Goal: an IPv4 client of a socket for both families is the same client as at a socket for its own: on this machine, in the
+/// log, and in the list of streams.
+#[test]
+fn an_ipv4_client_of_a_dual_stack_socket_keeps_its_address() {
+    let mut manager = manager();
+    let address = manager.listen("[::]:0");
+    let mut daemon = manager.start();
+    daemon.address = over_ipv4(address);
+    // Only this machine may read the counters without a token.
+    assert_eq!(client::fetch(daemon.address, "GET", "/metrics", &[]).head.status, 200);
+    let mut viewer = Client::connect_narrow(daemon.address);
+    daemon.ask_film(&mut viewer, BIG_FILM, None);
+    viewer.expect(Pattern::of(BIG_FILM), 0, MIB);
+    let streams = daemon.fetch("GET", "/api/streams", &[]).json();
+    assert_eq!(streams["items"][0]["client"], "127.0.0.1", "{streams}");
+    // And from IPv6 it is another.
+    let other = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port()));
+    assert_eq!(client::fetch(other, "GET", "/health/live", &[]).head.status, 200);
+    drop(viewer);
+    daemon.stop();
+}
+
+/// Goal: connections have what ours have, also those that waited in a passed socket before the daemon could say so: an answer's
+/// last piece is not held back (TCP_NODELAY).
+#[test]
+fn connections_of_a_passed_socket_are_like_our_own() {
+    let mut manager = manager();
+    let address = manager.listen("127.0.0.1:0");
+    let mut early = Client::connect(address);
+    let mut daemon = manager.start();
+    assert_eq!(early.fetch("GET", "/health/live", &[]).head.status, 200);
+    let listening = daemon.log.wait_for("listening");
+    assert_eq!(listening["metadata"]["notsent_lowat"], 1_048_576);
+    assert_eq!(listening["metadata"]["congestion_control"], "cubic");
+    let port = address.port();
+    let sockets = crate::support::run(
+        crate::support::program("ss").args(["-tinoO", "state", "established", &format!("sport = :{port}")]),
+        PATIENCE,
+    );
+    let text = sockets.succeeded().text();
+    assert!(text.contains("timer:(keepalive"), "no keep-alive on the early connection: {text}");
+    drop(early);
+    daemon.stop();
+}
+
+/// Goal: a proxy of this machine may come by a path: a passed Unix socket is served as the network is.
+#[test]
+fn a_passed_unix_socket_is_served() {
+    let mut manager = manager();
+    manager.listen("127.0.0.1:0");
+    let path = manager.home().path("http.sock");
+    manager.listen_at(&path);
+    let mut daemon = manager.start();
+    let mut proxy = UnixStream::connect(&path).unwrap();
+    proxy.set_read_timeout(Some(PATIENCE)).unwrap();
+    let film = format!("{}?token={}", films::url_path(BIG_FILM), daemon.token);
+    let fields = [("Range", "bytes=1000-66535"), ("Connection", "close")];
+    proxy.write_all(request("GET", &film, &fields).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    proxy.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 206 "), "{}", String::from_utf8_lossy(&answer[..200.min(answer.len())]));
+    let mut expected = vec![0; 65536];
+    Pattern::of(BIG_FILM).fill(1000, &mut expected);
+    assert!(answer.ends_with(&expected), "the bytes of the film");
+    daemon.stop();
+}
+
+/// Goal: what is passed as `reelway` and is no listener is refused with a sentence that the manager shows; what is passed
+/// under another name is let go, and the daemon serves.
+#[test]
+fn what_is_no_listener_is_refused_or_let_go() {
+    let mut manager = manager();
+    manager.listen("127.0.0.1:0");
+    manager.pass("something", std::fs::File::open("/dev/null").unwrap());
+    let mut daemon = manager.start_signed_out();
+    daemon.log.wait_for("something passed by systemd is not for us; it is closed");
+    daemon.stop();
+    manager.pass("reelway", std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let mut child = manager.spawn();
+    assert_eq!(exit_code(&mut child, PATIENCE), Some(Some(1)));
+    manager.wait_for_status("no socket to listen on");
+}
+
+/// Goal: a start that fails tells the manager why, in one line: whether it is the configuration, or the state.
+#[test]
+fn a_failed_start_says_why() {
+    let mut manager = manager();
+    manager.listen("127.0.0.1:0");
+    manager.set("REELWAY_SERVER__PORT", "300000");
+    let mut child = manager.spawn();
+    assert_eq!(exit_code(&mut child, PATIENCE), Some(Some(1)));
+    let status = manager.wait_for_status("REELWAY_SERVER__PORT");
+    assert!(!status.contains('\n'), "{status}");
+    manager.set("REELWAY_SERVER__PORT", "0");
+    std::fs::write(manager.home().state().join("reelway.db"), "no database, but long enough to be taken for one")
+        .unwrap();
+    let mut child = manager.spawn();
+    assert_eq!(exit_code(&mut child, PATIENCE), Some(Some(1)));
+    manager.wait_for_status("reelway.db");
+    assert!(!manager.messages().iter().any(|message| message.contains("READY=1")), "it was never ready");
+}
+
+/// Goal: the status is a sentence about now: what to do first, films, streams and people, what is wrong, what a stop waits for.
+#[test]
+fn the_status_says_how_it_goes() {
+    let mut manager = Manager::new(Home::without_account(&films::folder()));
+    manager.listen("127.0.0.1:0");
+    let mut daemon = manager.start_signed_out();
+    assert_eq!(manager.status().as_deref(), Some("Nobody has an account yet: sudo reelway user add NAME --role admin"));
+    manager.home().add_user(USER, PASSWORD);
+    let status = manager.wait_for_status("Serving ");
+    assert!(status.ends_with(" films"), "{status}");
+    daemon.token = daemon.sign_in(USER, PASSWORD);
+    assert_eq!(daemon.fetch("GET", "/api/streams", &[]).head.status, 200);
+    manager.wait_for_status("nobody is watching, 1 signed in");
+    let mut viewer = Client::connect_narrow(daemon.address);
+    daemon.ask_film(&mut viewer, BIG_FILM, None);
+    viewer.expect(Pattern::of(BIG_FILM), 0, MIB);
+    manager.wait_for_status("; 1 stream to 1 person, 1 signed in");
+    daemon.signal(Signal::TERM);
+    let stopping = manager.wait_for("STOPPING=1");
+    assert!(stopping.contains("STATUS=Draining: 1 answer left"), "{stopping}");
+    viewer.expect(Pattern::of(BIG_FILM), MIB, BIG_FILM_BYTES - MIB);
+    viewer.expect_closed();
+    drop(viewer);
+    assert_eq!(daemon.wait(PATIENCE), Some(0));
+}
+
+/// Goal: it is not told again and again what it knows: a daemon at rest is silent.
+#[test]
+fn a_status_that_stays_is_told_once() {
+    let mut manager = manager();
+    manager.listen("127.0.0.1:0");
+    let mut daemon = manager.start_signed_out();
+    manager.wait_for_status("Serving ");
+    daemon.stop();
+    let messages = manager.messages();
+    let lines = messages.iter().flat_map(|message| message.lines()).filter(|line| line.starts_with("STATUS="));
+    let lines: Vec<&str> = lines.collect();
+    assert!(lines.windows(2).all(|pair| pair[0] != pair[1]), "{lines:#?}");
+}
+
+/// Goal: a root that is not there is named with its place.
+#[test]
+fn a_missing_root_is_named() {
+    let mut manager = Manager::new(Home::new(&films::folder()));
+    manager.listen("127.0.0.1:0");
+    let gone = manager.home().path("gone");
+    manager.set("VIDEOS_PATH", gone.to_str().unwrap());
+    let mut daemon = manager.start_signed_out();
+    let expected = format!("Degraded: the root gone ({}) is not available", gone.display());
+    assert_eq!(manager.wait_for_status("Degraded"), expected);
+    daemon.stop();
+}
