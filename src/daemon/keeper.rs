@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::daemon::laptop::Laptop;
 use crate::daemon::status::Status;
@@ -15,6 +16,7 @@ use crate::limits;
 use crate::log::messages;
 use crate::playback::{Owner, Streamed};
 use crate::serve::State;
+use crate::serve::pulse::Beats;
 use crate::session::guests::Sent;
 use crate::store::Timestamp;
 use crate::sys::Fault;
@@ -30,7 +32,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When the system has no thread for us.
-    pub fn start(state: &Arc<State>, status: &Arc<Status>) -> Result<Keeper, Fault> {
+    pub fn start(state: &Arc<State>, status: &Arc<Status>, beats: Option<Beats>) -> Result<Keeper, Fault> {
         let (state, status) = (Arc::clone(state), Arc::clone(status));
         let (end, ended) = mpsc::channel();
         let run = move || {
@@ -43,6 +45,9 @@ impl Keeper {
                     status.look_for_accounts(&state);
                 }
                 status.tell(&state);
+                if let Some(Beats { pulse, .. }) = &beats {
+                    pulse.beat(Instant::now());
+                }
             }
             look_after(&state, &status, now(), &mut complained);
         };

@@ -14,6 +14,7 @@ mod shards;
 mod signals;
 mod start;
 mod status;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use listeners::Listeners;
 use shards::Shards;
 use signals::{Either, Signals};
 use status::Status;
+use watchdog::Watched;
 
 /// Why the daemon did not start, or did not end well. Each is a sentence for an administrator.
 #[derive(Debug, thiserror::Error)]
@@ -121,11 +123,14 @@ fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), Start
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
     let resumed = handover::spread(inherited.resume(&state), shards);
-    let mut shards = Shards::start(&state, listeners.with(&admin)?, resumed, &phases)?;
+    let mut watched = Watched::new(systemd::watchdog());
+    let mut shards = Shards::start(&state, listeners.with(&admin)?, resumed, &phases, &mut watched)?;
     state.services.library.start_scan(&state.services.store, now())?;
     let status = Status::new();
     status.look_for_accounts(&state);
-    let keeper = Keeper::start(&state, &status)?;
+    let keeper = Keeper::start(&state, &status, watched.add_patiently("keeper"))?;
+    signals.beat(watched.add_patiently("main"));
+    let watchdog = watched.start(&store)?;
     systemd::ready(&status.take(&state));
 
     let failure = match signals.wait(shards.failure()) {
@@ -136,6 +141,7 @@ fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), Start
         // A daemon that listens and does not answer is worse than one that is started again.
         Either::Other(failure) => Some(failure),
     };
+    drop(watchdog); // Nobody waits for it while a service ends, and the store is about to.
     state.services.is_draining.store(true, Ordering::Relaxed);
     systemd::stopping(&status.take(&state));
     let is_drained = if failure.is_none() && handover::is_possible() {
@@ -167,7 +173,7 @@ fn drain(signals: &mut Signals, state: &State, phase: &watch::Sender<Phase>, sha
 fn drain_again(signals: &mut Signals, state: &Arc<State>, connections: Vec<Connection>, shards: usize) -> bool {
     let (phase, phases) = watch::channel(Phase::Draining);
     let nobody = (0..shards).map(|_| Vec::new()).collect();
-    match Shards::start(state, nobody, handover::spread(connections, shards), &phases) {
+    match Shards::start(state, nobody, handover::spread(connections, shards), &phases, &mut Watched::new(None)) {
         Ok(shards) => {
             let is_drained = drain(signals, state, &phase, &shards);
             let _ = phase.send(Phase::Ended);

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use crate::daemon::StartError;
+use crate::daemon::watchdog::Watched;
 use crate::log::messages;
 use crate::serve::handover::Connection;
+use crate::serve::pulse::Beats;
 use crate::serve::shard::{self, Listener};
 use crate::serve::{Phase, State};
 use crate::sys::Fault;
@@ -39,16 +41,19 @@ impl Shards {
         listeners: Vec<Vec<Listener>>,
         resumed: Vec<Vec<Connection>>,
         phases: &watch::Receiver<Phase>,
+        watched: &mut Watched,
     ) -> Result<Shards, StartError> {
         let (told, mut news) = mpsc::unbounded_channel();
-        let start = |(number, (listeners, resumed)): (usize, (Vec<Listener>, Vec<Connection>))| {
+        let mut start = |(number, (listeners, resumed)): (usize, (Vec<Listener>, Vec<Connection>))| {
             let (state, phases, told) = (Arc::clone(state), phases.clone(), told.clone());
+            let name = format!("shard {number}");
+            let beats = watched.add(&name);
             std::thread::Builder::new()
-                .name(format!("shard {number}"))
-                .spawn(move || run(number, state, listeners, resumed, phases, &told))
+                .name(name)
+                .spawn(move || run(number, state, listeners, resumed, phases, beats, &told))
                 .map_err(|error| Fault::new("start a shard", error))
         };
-        let threads = listeners.into_iter().zip(resumed).enumerate().map(start).collect::<Result<Vec<_>, _>>()?;
+        let threads = listeners.into_iter().zip(resumed).enumerate().map(&mut start).collect::<Result<Vec<_>, _>>()?;
         for _ in &threads {
             match news.blocking_recv() {
                 Some(News::Serves) => {}
@@ -106,11 +111,12 @@ fn run(
     listeners: Vec<Listener>,
     resumed: Vec<Connection>,
     phases: watch::Receiver<Phase>,
+    beats: Option<Beats>,
     told: &mpsc::UnboundedSender<News>,
 ) {
     // Nobody hears it when the daemon ends at the same time.
     let serves = || drop(told.send(News::Serves));
-    let run = std::panic::AssertUnwindSafe(|| shard::run(number, state, listeners, resumed, phases, serves));
+    let run = std::panic::AssertUnwindSafe(|| shard::run(number, state, listeners, resumed, phases, beats, serves));
     let failure = match std::panic::catch_unwind(run) {
         Ok(Ok(())) => return,
         Ok(Err(error)) => Fault::new(format!("run shard {number}"), error).into(),

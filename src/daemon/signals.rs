@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::serve::pulse::Beats;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often a drain is looked at.
@@ -12,6 +13,7 @@ const STEP: Duration = Duration::from_millis(20);
 pub(super) struct Signals {
     runtime: tokio::runtime::Runtime,
     sources: Sources,
+    beats: Option<Beats>,
 }
 
 /// What was waited for.
@@ -38,15 +40,27 @@ impl Signals {
         let sources =
             Sources { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
         drop(guard);
-        Ok(Signals { runtime, sources })
+        Ok(Signals { runtime, sources, beats: None })
+    }
+
+    /// Shows life by `beats`, from now on and while it waits.
+    pub fn beat(&mut self, beats: Option<Beats>) {
+        self.beats = beats;
     }
 
     /// Waits for a signal, or for `other`, whichever comes first.
     pub fn wait<T>(&mut self, other: impl Future<Output = T>) -> Either<T> {
+        let beats = async {
+            match &self.beats {
+                Some(beats) => beats.keep().await,
+                None => std::future::pending().await,
+            }
+        };
         self.runtime.block_on(async {
             tokio::select! {
                 name = self.sources.next() => Either::Signal(name),
                 other = other => Either::Other(other),
+                never = beats => match never {},
             }
         })
     }

@@ -17,6 +17,7 @@ mod inbox;
 mod pace;
 mod peer;
 mod pipes;
+pub mod pulse;
 pub mod shard;
 mod transfer;
 

@@ -33,6 +33,7 @@ use crate::serve::inbox::{Buffers, Heads};
 use crate::serve::pace::Pacer;
 use crate::serve::peer::Peer;
 use crate::serve::pipes::Pipes;
+use crate::serve::pulse::Beats;
 use crate::serve::transfer::Pump;
 use crate::serve::{Phase, State, connection, exchange};
 use crate::store::Timestamp;
@@ -110,7 +111,7 @@ enum Entrance {
 }
 
 /// Runs shard `number` on this thread until `phase` says that all is over. `resumed` are connections of the process before.
-/// Calls `serves` once it watches its listeners.
+/// Shows life by `beats`, and calls `serves` once it watches its listeners.
 ///
 /// # Errors
 /// When the runtime cannot be made, or a listener cannot be watched.
@@ -120,18 +121,23 @@ pub fn run(
     listeners: Vec<Listener>,
     resumed: Vec<Connection>,
     phase: watch::Receiver<Phase>,
+    beats: Option<Beats>,
     serves: impl FnOnce(),
 ) -> io::Result<()> {
     let engine = state.services.engine;
-    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners, resumed, serves))?
+    engine.block_on(serve(Rc::new(Shard::new(number, state, phase)), listeners, resumed, beats, serves))?
 }
 
 async fn serve(
     shard: Rc<Shard>,
     listeners: Vec<Listener>,
     resumed: Vec<Connection>,
+    beats: Option<Beats>,
     serves: impl FnOnce(),
 ) -> io::Result<()> {
+    if let Some(beats) = beats {
+        tokio::task::spawn_local(async move { beats.keep().await });
+    }
     for connection in resumed {
         match Accepted::before(connection) {
             Ok(accepted) => shard.arrived(accepted),

@@ -54,6 +54,11 @@ use queue::Queue;
 use reader::Reader;
 use writer::Writer;
 
+/// What the thread that writes is called.
+pub const WRITER: &str = "store-writer";
+/// What the thread that reads is called.
+pub const READER: &str = "store-reader";
+
 /// The database of one daemon. Clones are the same store; the last one to go closes it.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -92,8 +97,8 @@ impl Store {
         let reader = Reader::new(read_connection, file, Arc::clone(&counters));
         let writer = Writer::new(write_connection, file, Arc::clone(&counters));
         Ok(Store(Arc::new(Inner {
-            reader: Queue::start(file, "store-reader", move |jobs| reader.run(jobs))?,
-            writer: Queue::start(file, "store-writer", move |jobs| writer.run(jobs))?,
+            reader: Queue::start(file, READER, move |jobs| reader.run(jobs))?,
+            writer: Queue::start(file, WRITER, move |jobs| writer.run(jobs))?,
             counters,
         })))
     }
@@ -123,6 +128,15 @@ impl Store {
             connection.query_row("SELECT count(*) FROM (SELECT 1 FROM users LIMIT 1)", [], |_| Ok(()))
         })
         .await
+    }
+
+    /// Whether the thread that writes does its work: an empty write goes through its queue. It waits for no disk by itself, but
+    /// for whatever is written before it.
+    ///
+    /// # Errors
+    /// The fault that a write would meet.
+    pub async fn ping_writer(&self) -> Result<(), Fault> {
+        self.write(|_| Ok(())).await
     }
 
     /// Queues `work` for the writer. Its answer arrives once the work is durable.

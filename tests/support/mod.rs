@@ -21,6 +21,7 @@ pub mod question;
 pub mod questions;
 pub mod ranges;
 pub mod slow_disk;
+pub mod stopped;
 pub mod trace;
 pub mod unit;
 pub mod unread;
