@@ -3,9 +3,10 @@
 //! Every public function here is safe to call with any values. What a file holds: [`ring`] the io_uring runtime and
 //! its operations, [`engine`] who waits for the disk (the ring, or threads where there is no ring), [`mod@file`]
 //! library roots and the files in them, `closer` who closes those that are distant, [`sendfile`] the zero-copy calls
-//! and pipes, [`descriptor`] what one is that another process has left us, [`socket`] listeners and what TCP knows about a peer, [`unix`] sockets of the machine itself, [`account`] its
-//! users, [`process`] what belongs to the process as a whole, [`clock`] how long the machine has slept, [`systemd`] the service
-//! manager, [`volume`] how full a disk is, [`wait`] for other threads.
+//! and pipes, [`descriptor`] what one is that another process has left us, [`socket`] listeners and what TCP knows about a
+//! peer, [`unix`] sockets of the machine itself, [`account`] its users, [`process`] what belongs to the process as a whole,
+//! [`clock`] how long the machine has slept, [`systemd`] the service manager, [`volume`] how full a
+//! disk is, [`wait`] for other threads.
 #![allow(unsafe_code)] // The one place of the crate; every block names the contract it keeps.
 
 pub mod account;
