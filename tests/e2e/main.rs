@@ -26,6 +26,7 @@ mod distant;
 mod doctor;
 mod fallback;
 mod faults;
+mod handover;
 mod harness;
 mod journal;
 mod kills;

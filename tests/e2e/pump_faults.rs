@@ -65,7 +65,7 @@ fn is_ci() -> bool {
 }
 
 /// Lets this process have as many sockets as it may.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
 }
