@@ -12,11 +12,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::access::sandbox::{SERVICE, Unit, systemctl};
+use crate::cli::access::{self, Subject};
 use crate::cli::client::{Films, Server, plain};
 use crate::cli::library::roots::Roots;
 use crate::cli::library::service::{Change, Outcome};
 use crate::cli::print;
 use crate::config::{self, Config, Sources};
+use crate::sys::account::Account;
 
 #[derive(Subcommand)]
 pub(super) enum LibraryVerb {
@@ -30,11 +32,11 @@ pub(super) enum LibraryVerb {
         which: Which,
     },
     /// List the folders of films
-    List(Show),
+    List(Which),
     /// Have all folders looked through, and wait for what comes of it
-    Scan(Show),
+    Scan(Which),
     /// Show how far a scan is, or what the last one came to
-    Status(Show),
+    Status(Which),
 }
 
 #[derive(Args)]
@@ -61,37 +63,50 @@ pub(super) struct Which {
     json: bool,
 }
 
-#[derive(Args)]
-pub(super) struct Show {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
 pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
     match verb {
         LibraryVerb::Add(add) => add::run(&add, sources),
         LibraryVerb::Remove { name, which } => remove(&name, &which, sources),
-        LibraryVerb::List(show) => {
-            let server = Server::find(config::load(sources)?.config, Films::Wanted)?;
-            let status = server.ask("GET", "/api/library/status", None)?;
-            print(&match show.json {
+        LibraryVerb::List(which) => {
+            let status = status(&which, sources)?;
+            print(&match which.json {
                 true => format!("{:#}\n", json!({"items": status["roots"], "next": null})),
                 false => table(&status),
             })
         }
-        LibraryVerb::Scan(show) => {
-            let server = Server::find(config::load(sources)?.config, Films::Wanted)?;
+        LibraryVerb::Scan(which) => {
+            let config = config::load(sources)?.config;
+            if Server::running(&config).is_none() && unit(&which, sources).is_some() {
+                eprintln!("note: the service does not run, so this looks without its sandbox, which may hide some films");
+            }
+            let server = Server::find(config, Films::Wanted)?;
             server.ask("POST", "/api/library/scan", None)?;
             let status = service::watch_scan(&server, |status| eprintln!("{} films so far", status["found"]))?;
-            print(&if show.json { format!("{status:#}\n") } else { summary(&status) })
+            print(&if which.json { format!("{status:#}\n") } else { summary(&status) })
         }
-        LibraryVerb::Status(show) => {
-            let server = Server::find(config::load(sources)?.config, Films::Wanted)?;
-            let status = server.ask("GET", "/api/library/status", None)?;
-            print(&if show.json { format!("{status:#}\n") } else { summary(&status) })
+        LibraryVerb::Status(which) => {
+            let status = status(&which, sources)?;
+            print(&if which.json { format!("{status:#}\n") } else { summary(&status) })
         }
     }
+}
+
+/// The library's status: the daemon's, or, while the installed service rests, what it would see.
+fn status(which: &Which, sources: &Sources) -> anyhow::Result<Value> {
+    let config = config::load(sources)?.config;
+    let unit = unit(which, sources).filter(|_| Account::own().is_root());
+    if unit.is_none() || Server::running(&config).is_some() {
+        return Server::find(config, Films::Wanted)?.ask("GET", "/api/library/status", None);
+    }
+    let subject = Subject::find(&config, unit)?;
+    let mut roots = Vec::new();
+    for root in &config.library.roots {
+        let available = access::probe(&root.path, &subject)?.sight.obstacle.is_none();
+        roots.push(json!({"name": root.name, "path": root.path, "available": available, "found": 0}));
+    }
+    Ok(json!({
+        "state": "unscanned", "found": 0, "added": 0, "changed": 0, "removed": 0, "failed": [], "roots": roots,
+    }))
 }
 
 fn remove(name: &str, which: &Which, sources: &Sources) -> anyhow::Result<()> {

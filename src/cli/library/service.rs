@@ -30,7 +30,7 @@ pub(super) enum Outcome {
     ByHand,
 }
 
-/// Has the service take over a change, and waits until it shows `root` (or, without it, no longer that).
+/// Has the service take over a change, and waits until its status says so.
 ///
 /// # Errors
 /// When it does not come up again, or does not take it over.
@@ -51,6 +51,10 @@ pub(super) fn take_over(
         if let Some(status) = wait(config, limits::LIBRARY_RELOAD_PATIENCE, &is_taken_over) {
             return Ok(Outcome::InForce(status));
         }
+    }
+    // Whoever adds five folders in a minute is no service that fails to start (systemctl(1), reset-failed).
+    if let Err(error) = systemctl(&["reset-failed", &unit.name]) {
+        tracing::debug!(%error, "start limit not reset");
     }
     systemctl(&["restart", &unit.name]).with_context(|| {
         format!("the change is stored, but the service does not start with it; see `journalctl -u {}`", unit.name)
