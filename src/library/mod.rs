@@ -26,6 +26,7 @@ use crate::log::messages;
 use crate::store::{Store, Timestamp};
 use crate::sys::file::{self, Root};
 use crate::sys::{Fault, process, wait};
+pub use scan::is_passed_over;
 pub use scan_state::{Failed, ScanState};
 
 /// The ids of videos are UUIDs of version 5 in this namespace (RFC 9562 §5.5).

@@ -1,6 +1,7 @@
 //! The scan: walks the roots and lists what can be played. Follows no link, as opening does not either.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -87,8 +88,7 @@ impl<P: FnMut(&Found)> Walk<'_, P> {
 
     fn entry(&mut self, root: usize, entry: &DirEntry, below: &str, depth: usize) {
         let name = entry.file_name();
-        // Hidden: the trash of a desktop, the thumbnails of a NAS.
-        if name.as_bytes().starts_with(b".") {
+        if is_passed_over(&name) {
             return;
         }
         let Some(name) = name.to_str() else {
@@ -127,6 +127,16 @@ impl<P: FnMut(&Found)> Walk<'_, P> {
         }
     }
 }
+
+/// Whether nobody keeps films under such a name: the trash of a desktop, the thumbnails of a NAS, and what a file system keeps
+/// for itself, which is closed to all but root.
+pub fn is_passed_over(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b".") || OF_FILE_SYSTEMS.contains(&name)
+}
+
+/// Folders at the top of a disk: of ext4, NTFS and FAT, and of a Synology NAS.
+const OF_FILE_SYSTEMS: [&[u8]; 4] = [b"lost+found", b"System Volume Information", b"$RECYCLE.BIN", b"@eaDir"];
 
 /// The video of an entry, if it could be played: what may not be read is found here rather than by whoever presses play.
 fn video(library: &Library, root: usize, entry: &DirEntry, path: String) -> std::io::Result<Video> {
@@ -196,9 +206,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         std::fs::create_dir_all(root.join("Series/S01")).unwrap();
-        for (path, size) in
-            [("film.mp4", 3), ("Series/S01/É_1.mkv", 5), ("notes.txt", 1), ("film.srt", 1), (".trash.mp4", 1)]
-        {
+        std::fs::create_dir_all(root.join("lost+found")).unwrap();
+        for (path, size) in [
+            ("film.mp4", 3),
+            ("Series/S01/É_1.mkv", 5),
+            ("notes.txt", 1),
+            ("film.srt", 1),
+            (".trash.mp4", 1),
+            ("lost+found/x.mp4", 1),
+        ] {
             std::fs::write(root.join(path), vec![0; size]).unwrap();
         }
         std::fs::write(folder.path().join("outside.mp4"), "x").unwrap();

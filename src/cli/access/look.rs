@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::http::media_type;
+use crate::library::is_passed_over;
 use crate::limits;
 use crate::sys::file;
 
@@ -106,11 +107,10 @@ impl Sight {
                 }
                 entries_left -= 1;
                 let (path, name) = (entry.path(), entry.file_name());
-                let name = name.to_string_lossy();
-                // As the scan does.
-                if name.starts_with('.') {
+                if is_passed_over(&name) {
                     continue;
                 }
+                let name = name.to_string_lossy();
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => folders.push_back(path),
                     Ok(kind) if kind.is_file() && media_type::extension(&name).is_some_and(media_type::is_video) => {

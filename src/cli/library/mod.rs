@@ -77,7 +77,9 @@ pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
         LibraryVerb::Scan(which) => {
             let config = config::load(sources)?.config;
             if Server::running(&config).is_none() && unit(&which, sources).is_some() {
-                eprintln!("note: the service does not run, so this looks without its sandbox, which may hide some films");
+                eprintln!(
+                    "note: the service does not run, so this looks without its sandbox, which may hide some films"
+                );
             }
             let server = Server::find(config, Films::Wanted)?;
             server.ask("POST", "/api/library/scan", None)?;
