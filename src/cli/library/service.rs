@@ -80,15 +80,21 @@ fn wait(config: &Config, patience: Duration, is_so: impl Fn(&Value) -> bool) -> 
     }
 }
 
-/// Waits until a scan is over, or for as long as somebody in front of a terminal would: the last status.
+/// Waits until a scan is over: its status then. A daemon that has just started begins one by itself, in a moment.
 ///
 /// # Errors
 /// When the daemon stops answering.
 pub(super) fn watch_scan(server: &Server, mut tell: impl FnMut(&Value)) -> anyhow::Result<Value> {
-    let mut told = Instant::now();
+    let begun = Instant::now();
+    let mut told = begun;
     loop {
         let status = server.ask("GET", "/api/library/status", None)?;
-        if status["state"] != "scanning" {
+        let is_over = match status["state"].as_str() {
+            Some("scanning") => false,
+            Some("unscanned") => begun.elapsed() >= limits::LIBRARY_RELOAD_PATIENCE,
+            _ => true,
+        };
+        if is_over {
             return Ok(status);
         }
         if told.elapsed() >= limits::SCAN_TOLD_INTERVAL {
