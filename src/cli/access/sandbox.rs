@@ -110,6 +110,7 @@ impl Unit {
         let mut command = Command::new("systemd-run");
         command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"]);
         command.arg(format!("--property=RuntimeMaxSec={}", limits::ACCESS_LOOK_TIMEOUT.as_secs()));
+        let more = more.iter().filter_map(taken_literally);
         for (key, value) in self.decisive().chain(more) {
             command.arg(format!("--property={key}={value}"));
         }
@@ -121,16 +122,23 @@ impl Unit {
         seen(&mut command)
     }
 
-    /// A specifier means nothing to a transient unit; those of ours are about folders of the service's own.
-    fn decisive(&self) -> impl Iterator<Item = &Setting> {
-        let is_decisive = |(key, value): &&Setting| DECISIVE.contains(&key.as_str()) && !value.contains('%');
-        self.settings.iter().filter(is_decisive)
+    fn decisive(&self) -> impl Iterator<Item = Setting> {
+        let decisive = self.settings.iter().filter(|(key, _)| DECISIVE.contains(&key.as_str()));
+        decisive.filter_map(taken_literally)
     }
 
     /// The folder of its drop-ins.
     pub fn drop_in_folder(&self) -> PathBuf {
         PathBuf::from(format!("/etc/systemd/system/{}.d", self.name))
     }
+}
+
+/// A setting as a transient unit takes it, which knows no specifiers: `%%` is two signs to it. One with a specifier is none;
+/// those of ours are about folders of the service's own.
+fn taken_literally((key, value): &Setting) -> Option<Setting> {
+    let parts: Vec<&str> = value.split("%%").collect();
+    let is_literal = parts.iter().all(|part| !part.contains('%'));
+    is_literal.then(|| (key.clone(), parts.join("%")))
 }
 
 /// Runs a command that looks, and reads what it saw.
@@ -234,6 +242,9 @@ ProtectHome = tmpfs
     fn only_what_decides_who_sees_what_is_tried() {
         let keys: Vec<String> = unit().decisive().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(keys, ["User=reelway", "ProtectHome=yes", "CapabilityBoundingSet=", "ProtectHome=tmpfs"]);
+        let taken = |value: &str| taken_literally(&("X".to_owned(), value.to_owned())).map(|(_, value)| value);
+        assert_eq!(taken("-/srv/100%% good"), Some("-/srv/100% good".to_owned()));
+        assert_eq!(taken("%%/%S"), None);
     }
 
     #[test]
