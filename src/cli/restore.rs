@@ -53,10 +53,10 @@ pub(super) fn run(verb: RestoreVerb, config: &Config, sources: &Sources) -> anyh
         false => Box::new(File::open(&file).with_context(|| format!("could not open {}", file.display()))?),
     };
     let state = &config.directories.state;
-    let owned = |error| {
-        format!("there is no state in {} ({error}); install reelway first, or make that folder", state.display())
-    };
-    fs::metadata(state).map_err(|error| anyhow::anyhow!(owned(error)))?;
+    fs::metadata(state).with_context(|| {
+        let state = state.display();
+        format!("there is no state in {state}; make it: install -d -m 700 -o reelway -g reelway {state}")
+    })?;
     let mut done = Done::default();
     let restored = process::as_owner_of(state, || restore_state(from, config, &mut done))?;
     let contents = restored.with_context(|| format!("{} was not restored", file.display()))?;
@@ -75,7 +75,8 @@ fn texts(paths: &[PathBuf]) -> Vec<String> {
 
 fn sentence(contents: &Contents, done: &Done) -> String {
     let manifest = &contents.manifest;
-    let mut text = format!("restored the state of {}: {} accounts\n", manifest.created_at, manifest.users);
+    let accounts = if manifest.users == 1 { "account" } else { "accounts" };
+    let mut text = format!("restored the state of {}: {} {accounts}\n", manifest.created_at, manifest.users);
     text += "everybody has to sign in again, and links have to be made anew\n";
     done.kept.iter().for_each(|path| text += &format!("what was there is kept as {}\n", path.display()));
     done.notes.iter().for_each(|note| text += &format!("note: {note}\n"));

@@ -63,7 +63,7 @@ fn a_backup_comes_back_on_an_empty_state() {
         }
         let other = Home::without_account(&films::folder());
         let told = other.run(&["restore", &file], "").succeeded().text();
-        assert!(told.contains("1 accounts") && told.contains("systemctl start"), "{told}");
+        assert!(told.contains("1 account\n") && told.contains("systemctl start"), "{told}");
         assert_eq!(fs::read(other.state().join("jwt.key")).unwrap(), fs::read(home.state().join("jwt.key")).unwrap());
         other.start().sign_in(USER, PASSWORD);
     }

@@ -28,6 +28,7 @@ state_open             problem:state.mode
 file_of_root           problem:state.files
 key_open               problem:state.secrets
 key_short              problem:state.key
+credential_short       problem:state.key
 database_damaged       problem:state.database
 database_newer         problem:state.database
 restore_cut_off        problem:state.restore
@@ -166,6 +167,8 @@ plant_key_open() { chmod 644 "$STATE/jwt.key"; }
 mend_key_open() { chmod 600 "$STATE/jwt.key"; }
 plant_key_short() { cp -p "$STATE/jwt.key" /run/kept.key; printf short >"$STATE/jwt.key"; }
 mend_key_short() { cp -p /run/kept.key "$STATE/jwt.key"; }
+plant_credential_short() { mkdir -p /etc/credstore; printf short >/etc/credstore/reelway.jwt-key; }
+mend_credential_short() { rm /etc/credstore/reelway.jwt-key; }
 plant_database_damaged() { stop_it; cp -p "$STATE/reelway.db" /run/kept.db; dd if=/dev/urandom of="$STATE/reelway.db" bs=4096 count=4 conv=notrunc; }
 mend_database_damaged() { rm -f "$STATE"/reelway.db-*; cp -p /run/kept.db "$STATE/reelway.db"; back_up_again; }
 plant_database_newer() { stop_it; cp -p "$STATE/reelway.db" /run/kept.db; sql 'PRAGMA user_version = 99'; }

@@ -49,7 +49,7 @@ pub(super) struct Facts {
     pub database: Option<Result<Contents, String>>,
     pub is_restore_unfinished: bool,
     /// The file of the signing key, and its length or what keeps the service's user from reading it; none when there is no
-    /// file, which is made at the first start, or systemd hands the key over.
+    /// file: it is made at the first start.
     pub key: Option<(PathBuf, Result<usize, String>)>,
     /// Since the last backup.
     pub backup_age: Option<Duration>,
@@ -78,7 +78,7 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
     }
     facts.is_restore_unfinished = unfinished_restore(&config.directories.database_file()).exists();
     facts.database = database(&config.directories.database_file(), &path);
-    facts.key = key(config);
+    facts.key = handed_key(service).or_else(|| key(config));
     let age = |time: SystemTime| time.elapsed().unwrap_or_default();
     facts.backup_age = backup::last(config).ok().map(age);
     let written = std::fs::metadata(config.directories.database_file()).and_then(|found| found.modified());
@@ -106,6 +106,21 @@ fn database(file: &Path, state: &Path) -> Option<Result<Contents, String>> {
     Some(process::as_owner_of(state, look).unwrap_or_else(|error| Err(error.to_string())))
 }
 
+/// The key that systemd hands over, from where it looks for one that the unit names without a path (systemd.exec(5),
+/// LoadCredential=); it wins over those of files.
+fn handed_key(service: &Unit) -> Option<(PathBuf, Result<usize, String>)> {
+    let folders = ["/etc/credstore", "/run/credstore", "/usr/lib/credstore"].iter().filter(|_| service.is_installed());
+    let path = folders.map(|folder| Path::new(folder).join("reelway.jwt-key")).find(|path| path.exists())?;
+    // It is systemd who reads it, and it is for root.
+    let read = backup::small(&path).ok()?;
+    Some((path, Ok(length(&read.1))))
+}
+
+/// Bytes of a key, which may end with a newline.
+fn length(bytes: &[u8]) -> usize {
+    bytes.strip_suffix(b"\n").unwrap_or(bytes).len()
+}
+
 /// Reads the key as the service does.
 fn key(config: &Config) -> Option<(PathBuf, Result<usize, String>)> {
     let state = &config.directories.state;
@@ -115,8 +130,7 @@ fn key(config: &Config) -> Option<(PathBuf, Result<usize, String>)> {
         return None;
     }
     let read = process::as_owner_of(state, || backup::small(&path)).and_then(|read| read);
-    let length = |(_, bytes): (u32, Vec<u8>)| bytes.strip_suffix(b"\n").unwrap_or(&bytes).len();
-    Some((path, read.map(length).map_err(|error| error.to_string())))
+    Some((path, read.map(|(_, bytes)| length(&bytes)).map_err(|error| error.to_string())))
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
