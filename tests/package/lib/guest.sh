@@ -102,7 +102,7 @@ api() { # METHOD PATH TOKEN [JSON]
 status_of() { curl -sS -m 30 -o /dev/null -w '%{http_code}' "$@"; }
 is_ready() { [ "$(status_of "$BASE/health/ready")" = 200 ]; }
 has_films() { [ "$(api GET '/api/videos?limit=200' "$1" | jq '.items | length')" -ge "$2" ]; }
-main_pid() { systemctl show -P MainPID "${1:-reelway.service}"; }
+main_pid() { systemctl show -P MainPID reelway.service; }
 is_restarted() { local now; now=$(main_pid); [ "$now" != 0 ] && [ "$now" != "$1" ] && is_ready; }
 
 # reelway_here : installs the package, with a library below /srv/films, the administrator ann and her TOKEN.
@@ -121,10 +121,10 @@ reelway_here() {
 # watchers … : starts viewers.py in the background, and waits until each film is on its way.
 watchers() {
     rm -f /run/enough /run/progress /run/viewers.json
+    SEEN_BYTES='{}'
     python3 "$HERE/viewers.py" --token "$TOKEN" --until /run/enough --progress /run/progress "$@" >/run/viewers.json 2>/run/viewers.err &
     WATCHERS=$!
     must "films play and requests are answered" within 60 films_moved 2097152
-    SEEN=0
 }
 # films_moved BYTES : every film that plays has so many bytes more than last remembered by remember_films.
 films_moved() {
