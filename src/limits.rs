@@ -153,9 +153,9 @@ pub const REFUSED_LINGERING_MAX: usize = 64;
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long short responses may take before a restart hands over what there is; what is not over by then is cut.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, which takes it
-/// 1.3 s for 4096.
-pub const HANDOVER_STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, about 1.3 s for
+/// 4096. With the drain that follows when it does not, that is less than `TimeoutStopSec=` of the unit.
+pub const HANDOVER_STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the note that goes with it, at most: an idle connection takes about 60, and one with a full inbox 22 KiB.
 pub const HANDOVER_NOTE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of such an answer's head and of its parts in memory, at most, where another process says that there are as many.

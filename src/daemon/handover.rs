@@ -9,7 +9,7 @@
 //! What is stored has one name, so that one word has the service manager forget it: until then it holds every connection open
 //! (systemd.service(5), `FileDescriptorStoreMax=`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,10 +78,9 @@ pub(super) fn hand_over(
 
 /// Stores on a thread of its own, so that a second signal is heard meanwhile.
 fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connection>) -> Outcome {
-    let films: HashSet<FileId> =
-        { connections.iter() }.flat_map(|connection| connection.left.films().map(|film| film.file.id())).collect();
+    let films = films(&connections);
     let bytes: u64 = connections.iter().map(|connection| connection.left.bytes()).sum();
-    tracing::info!(name: messages::HANDED_OVER, connections = connections.len(), films = films.len(), bytes, "handing over");
+    tracing::info!(name: messages::HANDED_OVER, connections = connections.len(), films, bytes, "handing over");
     let (told, stored) = oneshot::channel();
     let state = Arc::clone(state);
     let work = move || {
@@ -105,6 +104,11 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
         // It panicked, which was told.
         Either::Other(Err(_)) => Outcome::Cut,
     }
+}
+
+/// Over how many a film is on its way.
+fn films(connections: &[Connection]) -> usize {
+    connections.iter().filter(|connection| connection.left.films().next().is_some()).count()
 }
 
 fn give(state: &State, connections: &[Connection]) -> Result<(), String> {
@@ -158,7 +162,7 @@ impl Inherited {
         for kept in &playbacks {
             state.services.playbacks.restore(kept, now());
         }
-        let films = connections.iter().filter(|connection| connection.left.films().next().is_some()).count();
+        let films = films(&connections);
         tracing::info!(name: messages::TAKEN_OVER, connections = connections.len(), films, lost, "resumed");
         connections
     }

@@ -53,4 +53,9 @@ impl Viewer<'_> {
     pub fn played(&self) -> Option<(Key, Watcher)> {
         self.part.borrow().as_ref().map(|part| part.played())
     }
+
+    /// So many segments had to be sent again over this connection in the process before, which has counted them.
+    pub fn retransmitted_before(&self, count: u32) {
+        self.retransmits.set(count);
+    }
 }

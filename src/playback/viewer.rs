@@ -21,7 +21,7 @@ pub struct Viewer<'a> {
     pub(super) part: RefCell<Option<Part>>,
     sends: Cell<bool>,
     /// Segments that TCP had to send again since the connection began, as far as they were noted.
-    retransmits: Cell<u32>,
+    pub(super) retransmits: Cell<u32>,
 }
 
 /// What there is new for a connection that plays.

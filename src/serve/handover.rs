@@ -33,6 +33,7 @@ use crate::serve::shard::Shard;
 use crate::serve::transfer::Turn;
 use crate::stream::Film;
 use crate::sys::descriptor::FileId;
+use crate::sys::socket;
 
 pub use note::{Found, Note, pack, unpack};
 
@@ -211,6 +212,8 @@ pub(super) async fn resume(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>
 async fn take_part<'a>(shard: &Shard, peer: &'a Peer<'a>, plays: &Plays) -> Result<Playing<'a>, Ended> {
     let watcher = may_watch(shard, plays).await.ok_or(Ended::Stopped)?;
     let playing = peer.viewer.play(plays.key, &watcher, shard.now()).map_err(|_| Ended::LostSlot)?;
+    // Of a connection that is over the next call that sends will tell.
+    let _ = socket::glance(peer.socket).map(|seen| peer.viewer.retransmitted_before(seen.retransmits));
     // What was ended between the two has found nothing to stop.
     may_watch(shard, plays).await.ok_or(Ended::Stopped)?;
     Ok(playing)

@@ -2,7 +2,8 @@
 //!
 //! The path of a byte is one way: `shard` accepts, `connection` keeps a socket (`idle` between two requests),
 //! `exchange` answers one, `transfer` pumps its film (`hot` knows what is in memory, `pace` how fast it may go). A
-//! handler returns a value; only this room touches sockets. Read `exchange` first.
+//! handler returns a value; only this room touches sockets. What a restart leaves to the next process, and how that goes
+//! on, is in `handover`. Read `exchange` first.
 
 mod admission;
 mod body;

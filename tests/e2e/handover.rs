@@ -17,8 +17,10 @@ use crate::pump_faults::raise_descriptor_limit;
 use crate::support::client::{self, Client, Ending, request};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
 use crate::support::films::{COLD_FILM_BYTES, COLD_FILMS, ColdFilms, MIB, Pattern, url_path};
+use crate::support::fuse::Distant;
 use crate::support::manager::Manager;
 use crate::support::multipart::pieces;
+use crate::support::slow_disk::leave_out;
 use crate::support::without_ring::WithoutRing;
 use crate::support::{PATIENCE, eventually, scratch};
 
@@ -328,6 +330,39 @@ fn a_film_goes_on_without_its_folder() {
     fs::rename(elsewhere, films.path()).unwrap();
 }
 
+/// Goal: a film whose disk does not answer is handed over like any other, without waiting for it, and goes on once it does.
+#[test]
+fn a_film_that_waits_for_its_disk_is_handed_over_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let distant = match Distant::mounted_in(place.path()) {
+        Ok(distant) => distant,
+        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
+    };
+    let machine = WithoutRing::new();
+    for wrapper in [Vec::new(), machine.wrapper()] {
+        let manager = manager_of(Home::new(&distant.folder).wrapped_by(wrapper));
+        let mut daemon = manager.start();
+        distant.delay("READ", 3600);
+        let mut client = Client::connect(daemon.address);
+        let head = daemon.ask_film(&mut client, "film.mp4", Some("bytes=0-2097151"));
+        assert_eq!(head.length(), 2 * MIB);
+        let begun = Instant::now();
+        daemon.signal(Signal::TERM);
+        let event = daemon.log.wait_for("handing over");
+        assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+        assert_eq!(event["metadata"]["films"], 1, "{event}");
+        daemon.log.wait_for("stopped");
+        // A process that waits for such a disk can be ended by nobody.
+        distant.delay("NOTHING", 0);
+        assert_eq!(daemon.wait(PATIENCE), Some(0));
+        let mut after = next(&manager, &daemon);
+        assert_eq!(resumed(&after).1, 0);
+        assert!(client.body(2 * MIB).iter().all(|byte| *byte == 0xab));
+        assert_eq!(client.fetch("GET", "/health/live", &[]).head.status, 200);
+        after.stop();
+    }
+}
+
 /// Goal: a thousand connections between two requests, more than fit into one message, go on as well.
 #[test]
 fn a_thousand_idle_connections_go_on() {
@@ -349,6 +384,27 @@ fn a_thousand_idle_connections_go_on() {
     }
     assert!(daemon.ledger().sum("reelway_connections_resumed_total") >= IDLE);
     daemon.stop();
+}
+
+/// Goal: where the service manager keeps fewer descriptors than there are, films go on, and idle connections end as they do in a
+/// drain.
+#[test]
+fn films_come_first_where_there_is_no_room_for_all() {
+    let films = folder();
+    let mut manager = manager(films.path());
+    manager.set("FDSTORE", "3");
+    let mut daemon = manager.start();
+    let mut idle: Vec<Client> = (0..3).map(|_| Client::connect(daemon.address)).collect();
+    for client in &mut idle {
+        assert_eq!(client.fetch("GET", "/health/live", &[]).head.status, 200);
+    }
+    let mut film = viewer(&daemon, FILM);
+    daemon.stop();
+    assert_eq!(manager.stored().len(), 3, "a note, a film, and its connection");
+    idle.iter_mut().for_each(Client::expect_closed);
+    let mut after = next(&manager, &daemon);
+    film.expect(Pattern::of(FILM), 0, FILM_BYTES);
+    after.stop();
 }
 
 /// Goal: an answer that closes its connection does so in the next daemon as well, and one whose end is unread is waited for.
