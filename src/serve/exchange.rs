@@ -476,12 +476,11 @@ async fn send_part(
                 peer.queue_less();
             }
             let mut transfer = Transfer::new(file, *extent, &shard.pump);
-            let sent = async {
-                transfer.begin(peer, head).await?;
+            let mut sent = transfer.begin(peer, head).await;
+            if sent.is_ok() {
                 shard.heads.put(std::mem::take(head));
-                transfer.run(peer, turn, &shard.pump, place.is_alone).await
-            };
-            let sent = sent.await;
+                sent = transfer.run(peer, turn, &shard.pump, place.is_alone).await;
+            }
             if sent.is_err() {
                 *extent = transfer.left();
             }

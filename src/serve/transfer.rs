@@ -148,10 +148,20 @@ impl<'a> Transfer<'a> {
     /// Sends the head before it, which may wait for the body only if the body follows at once.
     pub async fn begin(&mut self, peer: &Peer<'_>, head: &mut Vec<u8>) -> Result<(), Ended> {
         let follow = if let Ahead::Hot { .. } = self.ahead { Follow::Body } else { Follow::Nothing };
-        if send_head(peer, head, follow).await? {
-            self.doubt();
+        // Not by `send_head`: a future within a future costs each range a hundred instructions.
+        let mut sent = 0;
+        match send_bytes(peer, head, &mut sent, follow, || peer.watch_or_halt()).await {
+            Ok(has_waited) => {
+                if has_waited {
+                    self.doubt();
+                }
+                Ok(())
+            }
+            Err(ended) => {
+                head.drain(..sent);
+                Err(ended)
+            }
         }
-        Ok(())
     }
 
     /// What of the extent was not sent.
