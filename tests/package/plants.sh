@@ -23,7 +23,7 @@ foreign_lock           problem:service.lock
 program_replaced       problem:service.version
 admin_socket_gone      problem:service.admin
 daemon_stopped         problem:service.silent
-state_of_root          problem:state.owner
+state_of_root          note:state.owner
 state_open             problem:state.mode
 file_of_root           problem:state.files
 key_open               problem:state.secrets

@@ -180,6 +180,7 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
             )
         }
         (ENTRIES_MAX.., _) => well("library.films", format!("{name}: many films in {path}")),
+        (1, _) => well("library.films", format!("{name}: a film in {path}")),
         (films, _) => well("library.films", format!("{name}: {films} films in {path}")),
     }
 }

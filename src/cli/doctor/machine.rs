@@ -16,16 +16,26 @@ const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What is asked of each unit.
 const PROPERTIES: &str = "LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,StatusText,NeedDaemonReload,MainPID,\
-    Environment,EnvironmentFiles,User,LimitNOFILE,MemoryMax,MemoryHigh,IPAddressAllow,IPAddressDeny,SystemCallFilter,Listen";
+    Environment,EnvironmentFiles,User,StateDirectory,LimitNOFILE,MemoryMax,MemoryHigh,IPAddressAllow,IPAddressDeny,SystemCallFilter,Listen";
 
 /// The standard output of a command that succeeded in time.
 pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let (succeeded, text) = answer(program, arguments)?;
+    output_within(COMMAND_PATIENCE, program, arguments)
+}
+
+/// The same with another patience.
+pub(super) fn output_within(patience: Duration, program: &str, arguments: &[&str]) -> Option<String> {
+    let (succeeded, text) = answer(patience, program, arguments)?;
     succeeded.then_some(text)
 }
 
+/// Whether a command succeeds; none when it is not there, or hangs.
+pub(super) fn succeeds(program: &str, arguments: &[&str]) -> Option<bool> {
+    answer(COMMAND_PATIENCE, program, arguments).map(|(succeeded, _)| succeeded)
+}
+
 /// Whether a command succeeded, and its standard output; none when it is not there or hangs.
-pub(super) fn answer(program: &str, arguments: &[&str]) -> Option<(bool, String)> {
+fn answer(patience: Duration, program: &str, arguments: &[&str]) -> Option<(bool, String)> {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").env("SYSTEMD_PAGER", "").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
@@ -34,7 +44,7 @@ pub(super) fn answer(program: &str, arguments: &[&str]) -> Option<(bool, String)
         let mut bytes = Vec::new();
         pipe.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
     });
-    let deadline = Instant::now() + COMMAND_PATIENCE;
+    let deadline = Instant::now() + patience;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,

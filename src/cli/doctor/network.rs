@@ -69,9 +69,10 @@ fn own_addresses() -> Vec<(IpAddr, u8)> {
 /// Looks at those that people use. Without root none of them says anything.
 fn firewall(port: u16) -> Option<Firewall> {
     if machine::output("firewall-cmd", &["--state"]).is_some_and(|state| state.trim() == "running") {
-        let asked = machine::answer("firewall-cmd", &["--quiet", &format!("--query-port={port}/tcp")]);
+        let query = ["--quiet", &format!("--query-port={port}/tcp")];
+        let asked = machine::succeeds("firewall-cmd", &query);
         let fix = format!("firewall-cmd --permanent --add-port={port}/tcp; firewall-cmd --reload");
-        return asked.filter(|(is_open, _)| !is_open).map(|_| Firewall { name: "firewalld", fix });
+        return asked.filter(|is_open| !is_open).map(|_| Firewall { name: "firewalld", fix });
     }
     let ufw = machine::output("ufw", &["status"]).filter(|status| status.starts_with("Status: active"));
     if let Some(status) = ufw {

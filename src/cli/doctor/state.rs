@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub user: Option<String>,
     /// Number of that user, if it exists.
     pub user_number: Option<u32>,
+    /// Whether systemd gives the folder, and all in it, to that user when it next starts the service, which does not run now.
+    pub is_given_at_start: bool,
     /// Owner and mode of the folder.
     pub folder: Option<(u32, u32)>,
     /// Its files; none when it may not be read.
@@ -66,6 +68,7 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
         let name = Some(service.get("User")).filter(|name| !name.is_empty()).unwrap_or("root").to_owned();
         facts.user_number = machine::user(&name).map(|(user, _)| user);
         facts.user = Some(name);
+        facts.is_given_at_start = !service.get("StateDirectory").is_empty() && service.process().is_none();
     }
     let clock = machine::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"]);
     facts.is_clock_kept = clock.map(|text| text.trim() == "yes");
@@ -149,6 +152,12 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     if let Some(number) = facts.user_number.filter(|number| *number != owner) {
         let fix = format!("chown -R {user}: {path}");
         let why = format!("it belongs to user number {owner}, and {user} has number {number}");
+        if facts.is_given_at_start {
+            // As after an account was made before the first start (systemd.exec(5), StateDirectory=).
+            let what = format!("{path} does not belong to {user}: systemd sees to that at the next start");
+            found.push(note("state.owner", what).because(why).advise(fix));
+            return found;
+        }
         found.push(problem("state.owner", format!("{path} does not belong to {user}"), fix).because(why));
     }
     if mode & 0o077 != 0 {
@@ -307,6 +316,7 @@ mod tests {
             path: "/var/lib/reelway".into(),
             user: Some("reelway".into()),
             user_number: Some(990),
+            is_given_at_start: false,
             folder: Some((990, 0o700)),
             files: Some(vec![
                 entry("reelway.db", 990, 0o600),
@@ -326,7 +336,8 @@ mod tests {
     #[test]
     fn each_fault_of_a_state_has_its_finding() {
         assert_eq!(marked(&judge(&healthy())), [""; 0]);
-        let cases: [(fn(&mut Facts), &[&str]); 21] = [
+        let cases: [(fn(&mut Facts), &[&str]); 22] = [
+            (|facts| (facts.folder, facts.is_given_at_start) = (Some((0, 0o755)), true), &["state.owner"]),
             (|facts| facts.user_number = None, &["!state.user"]),
             (|facts| facts.folder = Some((0, 0o700)), &["!state.owner", "!state.files"]),
             (|facts| facts.folder = Some((990, 0o755)), &["!state.mode"]),
