@@ -148,19 +148,13 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         found.push(note("state.none", format!("there is no {path} yet: it is made at the first start")));
         return found;
     };
-    let user = facts.user.as_deref().unwrap_or_default();
-    if let Some(number) = facts.user_number.filter(|number| *number != owner) {
-        let fix = format!("chown -R {user}: {path}");
-        let why = format!("it belongs to user number {owner}, and {user} has number {number}");
-        if facts.is_given_at_start {
-            // As after an account was made before the first start (systemd.exec(5), StateDirectory=).
-            let what = format!("{path} does not belong to {user}: systemd sees to that at the next start");
-            found.push(note("state.owner", what).because(why).advise(fix));
-            return found;
-        }
-        found.push(problem("state.owner", format!("{path} does not belong to {user}"), fix).because(why));
+    let is_foreign = facts.user_number.is_some_and(|number| number != owner);
+    // As after an account was made before the first start (systemd.exec(5), StateDirectory=).
+    let is_given_soon = is_foreign && facts.is_given_at_start;
+    if is_foreign {
+        found.push(foreign(facts, owner));
     }
-    if mode & 0o077 != 0 {
+    if mode & 0o077 != 0 && !is_given_soon {
         let fix = format!("chmod 700 {path}");
         found.push(problem("state.mode", format!("others may enter {path} (mode {mode:04o})"), fix));
     }
@@ -169,11 +163,25 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         found.push(note("state.unseen", format!("what is in {path} was not looked at")).advise("run this as root"));
         return found;
     };
-    found.extend(owners(facts, files, owner));
+    if !is_given_soon {
+        found.extend(owners(facts, files, owner));
+    }
     found.extend(database_found(facts));
     found.extend(key_found(facts));
     found.extend(backups(facts));
     found
+}
+
+/// A state that is not the service's.
+fn foreign(facts: &Facts, owner: u32) -> Finding {
+    let (path, user) = (facts.path.display(), facts.user.as_deref().unwrap_or_default());
+    let fix = format!("chown -R {user}: {path}");
+    let why = format!("it belongs to user number {owner}");
+    if facts.is_given_at_start {
+        let what = format!("{path} does not belong to {user}: systemd sees to that at the next start");
+        return note("state.owner", what).because(why).advise(fix);
+    }
+    problem("state.owner", format!("{path} does not belong to {user}"), fix).because(why)
 }
 
 fn owners(facts: &Facts, files: &[Entry], owner: u32) -> Vec<Finding> {
