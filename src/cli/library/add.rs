@@ -42,10 +42,14 @@ pub(super) fn run(add: &Add, sources: &Sources) -> anyhow::Result<()> {
     };
     note_overlap(&path, &roots.roots);
     let before = roots.roots.clone();
+    if known.is_none() {
+        roots.roots.push(Root { name: name.clone(), path: path.clone() });
+    }
+    // Before anything is opened for a library that cannot be.
+    roots.check()?;
     let case = Case { add, config: &config, unit: unit.as_ref(), path: &path, name: &name, roots: &before };
     let (change, films_seen) = case.make_readable()?;
     if known.is_none() {
-        roots.roots.push(Root { name: name.clone(), path: path.clone() });
         roots.write()?;
     }
     let shows = |status: &serde_json::Value| service::shows(status, &name, &path);

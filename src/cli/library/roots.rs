@@ -52,19 +52,20 @@ impl Roots {
 
     /// A name that no root has: that of the folder, with a number behind it if need be.
     pub fn unused_name(&self, path: &Path) -> String {
-        let folder = path.file_name().map_or_else(|| "films".to_owned(), |name| name.to_string_lossy().into_owned());
+        let folder = path.file_name().map_or_else(|| "films".into(), |name| name.to_string_lossy());
+        // A backslash is none of an address of ours (spec/HTTP.md, "Paths").
+        let folder = folder.replace('\\', "-");
         let numbered = (2..).map(|number: usize| format!("{folder}-{number}"));
         let is_free = |name: &String| self.roots.iter().all(|root| root.name != *name);
         [folder.clone()].into_iter().chain(numbered).find(is_free).unwrap_or(folder)
     }
 
-    /// Writes the roots, if the configuration is valid with them and they are in force then. Where they stand.
+    /// Whether the configuration is valid with these roots, and they are in force then.
     ///
     /// # Errors
-    /// With what is wrong; nothing is changed then.
-    pub fn write(&self) -> anyhow::Result<&Path> {
-        let text = text(&self.roots);
-        let sources = Sources { draft: Some((self.file.clone(), text.clone())), ..self.sources.clone() };
+    /// With what is wrong.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let sources = Sources { draft: Some((self.file.clone(), text(&self.roots))), ..self.sources.clone() };
         let loaded = config::load(&sources).context("the configuration would not be valid with this change")?;
         if loaded.config.library.roots != self.roots {
             let origin = loaded.config.shown.origin("library.roots");
@@ -203,5 +204,6 @@ mod tests {
         roots.roots = ["Videos", "Videos-2"].map(root).to_vec();
         assert_eq!(roots.unused_name(Path::new("/home/bob/Videos")), "Videos-3");
         assert_eq!(roots.unused_name(Path::new("/")), "films");
+        assert_eq!(roots.unused_name(Path::new("/srv/a\\b")), "a-b");
     }
 }
