@@ -217,6 +217,8 @@ pub const CLOCK_JUMP_MIN: Duration = Duration::from_secs(1);
 
 // ---- who is watching ----
 
+/// Slots for playbacks, at least: so many may be allowed by a reload, without a restart. 16 bytes each.
+pub const PLAYBACK_SLOTS_MIN: usize = 256;
 /// How long a playback keeps its slot after its last connection left: players seek, and fetch in bursts (spec/API.md).
 pub const PLAYBACK_LINGER: Duration = Duration::from_secs(30);
 /// How long a request waits for a slot before it is refused: players ask for the next film before they let go of the last.

@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::limits;
 
@@ -41,6 +41,8 @@ enum Of {
 }
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+/// Changes the level.
+static LEVEL: OnceLock<Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>> = OnceLock::new();
 
 /// Lines dropped so far because nobody read them.
 pub fn lines_dropped() -> u64 {
@@ -59,7 +61,13 @@ pub fn error_prefix() -> &'static str {
 /// When the level is no such word, logging was started before, or there can be no thread for it.
 pub fn start(format: Format, level: &str) -> Result<Guard, String> {
     if format == Format::Text && journal::is_stderr() {
-        let guard = journal::start(filter(level)?, filter(level)?)?;
+        let (wanted, handle) = reload::Layer::new(filter(level)?);
+        let (same, same_handle) = reload::Layer::new(filter(level)?);
+        let guard = journal::start(wanted, same)?;
+        let _ = LEVEL.set(Box::new(move |level| {
+            same_handle.reload(filter(level)?).map_err(|error| error.to_string())?;
+            handle.reload(filter(level)?).map_err(|error| error.to_string())
+        }));
         return Ok(Guard { _of: Of::Journal(guard) });
     }
     let (writer, guard) = NonBlockingBuilder::default()
@@ -70,11 +78,29 @@ pub fn start(format: Format, level: &str) -> Result<Guard, String> {
     let _ = DROPPED.set(writer.error_counter());
     let builder = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(writer);
     let started = match format {
-        Format::Json => builder.event_format(json::Json::new()).try_init(),
-        Format::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Json => {
+            let builder = builder.event_format(json::Json::new()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = LEVEL.set(Box::new(move |level| handle.reload(filter(level)?).map_err(|error| error.to_string())));
+            builder.try_init()
+        }
+        Format::Text => {
+            let builder = builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = LEVEL.set(Box::new(move |level| handle.reload(filter(level)?).map_err(|error| error.to_string())));
+            builder.try_init()
+        }
     };
     started.map_err(|error| error.to_string())?;
     Ok(Guard { _of: Of::Stderr(guard) })
+}
+
+/// From now on events of `level` and above are written.
+///
+/// # Errors
+/// When the level is no such word.
+pub fn set_level(level: &str) -> Result<(), String> {
+    LEVEL.get().map_or(Ok(()), |set| set(level))
 }
 
 /// Of the crates below us only warnings are of interest.

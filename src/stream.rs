@@ -134,7 +134,7 @@ async fn open_first(
             Ok(Some(file)) => {
                 let Candidate { root, root_name, path: shown, .. } = *candidate;
                 let film = Arc::new(OpenVideo::new(root, root_name, shown, media_type, Arc::new(file)));
-                kept.keep(path, &film);
+                kept.keep(&candidate.directory, path, &film);
                 return Ok(film);
             }
             Ok(None) => {} // A folder, a FIFO, a device: not a film.

@@ -86,6 +86,8 @@ impl<'a> Deed<'a> {
             AuditAction::StreamStopped => tell!(messages::STREAM_STOP_ASKED, "stream is to be stopped"),
             // By the command line, where no daemon runs; whoever typed it was told.
             AuditAction::Restored => {}
+            // By a signal to the daemon, which says more of it.
+            AuditAction::ConfigReloaded => {}
         }
     }
 }

@@ -64,9 +64,15 @@ pub async fn login<F>(services: &Services, body: &[u8], asking: Asking, now: Tim
     if !services.sessions.has_room(now) {
         return Err(Reject::SessionsFull);
     }
-    let new = new_session(&user, login.device, now, services.config.sessions.require_reauth, Some(asking.client_ip));
+    let new = new_session(
+        &user,
+        login.device,
+        now,
+        services.settings().config.sessions.require_reauth,
+        Some(asking.client_ip),
+    );
     let room = Room {
-        max_per_user: services.config.sessions.max_per_user,
+        max_per_user: services.settings().config.sessions.max_per_user,
         held: services.sessions.held(user.id),
         credential_version: user.credential_version,
     };
@@ -142,7 +148,7 @@ pub async fn refresh<F>(
     now: Timestamp,
 ) -> Result<Response<F>, Reject> {
     let account = with_row(grant)?;
-    let expires_at = now.plus(services.config.sessions.require_reauth);
+    let expires_at = now.plus(services.settings().config.sessions.require_reauth);
     let audit = asking.audit(AuditAction::Refresh, Some(account.user_id), Some(account.session_id.to_string()));
     let refreshed =
         services.store.session_refreshed(account.session_id, account.generation, expires_at, audit, now).await;
@@ -204,6 +210,7 @@ pub async fn caller(
         Carried::Media(token) => (token, false, true),
         Carried::Any(token) => (token, true, true),
     };
+    proved.keep_only(services.settings().generation);
     let said = match proved.look(&token, now.seconds().unsigned_abs()) {
         Some(said) => said,
         None => prove_token(services, proved, &token, is_session, now)?,
@@ -227,8 +234,9 @@ fn prove_token(
     now: Timestamp,
 ) -> Result<Said, Reject> {
     let seconds = now.seconds().unsigned_abs();
-    let session = is_session.then(|| services.signer.prove(token, seconds).ok()).flatten();
-    let proof = session.map_or_else(|| services.signer.prove_media(token, seconds), Ok)?;
+    let settings = services.settings();
+    let session = is_session.then(|| settings.signer.prove(token, seconds).ok()).flatten();
+    let proof = session.map_or_else(|| settings.signer.prove_media(token, seconds), Ok)?;
     proved.note(token, proof.clone());
     Ok(proof.said)
 }
@@ -320,7 +328,7 @@ fn running(session: &Session) -> Running {
 
 /// The answer to a login and to a refresh.
 fn signed_in<F>(services: &Services, session: &Session, user: &User, now: Timestamp) -> Result<Response<F>, Reject> {
-    let token = services.signer.sign(&claims(session, user, now)).map_err(|error| {
+    let token = services.settings().signer.sign(&claims(session, user, now)).map_err(|error| {
         tracing::error!(name: messages::TOKEN_NOT_SIGNED, error = %error, "token could not be signed");
         Reject::Internal
     })?;

@@ -7,5 +7,5 @@ use crate::http::response::Response;
 
 /// Every option with its value and its origin.
 pub fn show<F>(services: &Services) -> Response<F> {
-    Response::json(200, &services.config.shown)
+    Response::json(200, &services.settings().config.shown)
 }

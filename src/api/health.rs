@@ -106,7 +106,7 @@ async fn store(services: &Services) -> Component {
 }
 
 fn library(services: &Services) -> Component {
-    let state = services.library.scan_state();
+    let state = services.settings().library.scan_state();
     if !state.missing_roots.is_empty() {
         return Component::degraded(format!("not available: {}", state.missing_roots.join(", ")));
     }
@@ -114,7 +114,7 @@ fn library(services: &Services) -> Component {
         return Component::degraded(fault.clone());
     }
     let detail = match state.is_scanned {
-        true => match services.library.index().len() {
+        true => match services.settings().library.index().len() {
             1 => "1 video".to_owned(),
             count => format!("{count} videos"),
         },

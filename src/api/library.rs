@@ -57,7 +57,7 @@ struct RootView {
 /// # Errors
 /// 503 when the system has no thread for it.
 pub fn scan<F>(services: &Services, now: Timestamp) -> Result<Response<F>, Reject> {
-    let start = services.library.start_scan(&services.store, now).map_err(|fault| {
+    let start = services.settings().library.start_scan(&services.store, now).map_err(|fault| {
         tracing::error!(name: messages::SCAN_NOT_STARTED, error = %fault, "scan not started");
         Reject::Busy { retry_after_seconds: limits::RETRY_AFTER_SECONDS }
     })?;
@@ -65,12 +65,12 @@ pub fn scan<F>(services: &Services, now: Timestamp) -> Result<Response<F>, Rejec
         ScanStart::Begun => 202,
         ScanStart::Running => 200,
     };
-    Ok(Response::json(status, &view(&services.library)))
+    Ok(Response::json(status, &view(&services.settings().library)))
 }
 
 /// The status.
 pub fn status<F>(services: &Services) -> Response<F> {
-    Response::json(200, &view(&services.library))
+    Response::json(200, &view(&services.settings().library))
 }
 
 fn view(library: &Library) -> StatusView {

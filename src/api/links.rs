@@ -49,10 +49,10 @@ pub async fn make<F>(
 ) -> Result<Response<F>, Reject> {
     let wanted: Wanted = if body.is_empty() { Wanted::default() } else { parse(body)? };
     let life = life(&wanted)?;
-    if wanted.max_plays.is_some() && services.config.net.shared_cache {
+    if wanted.max_plays.is_some() && services.settings().config.net.shared_cache {
         return Err(bad("maxPlays cannot be counted behind a shared cache (net.shared_cache)"));
     }
-    let index = services.library.index();
+    let index = services.settings().library.index();
     let video = index.by_id(id).ok_or(Reject::NotFound)?;
     let token = guest::new_token();
     let link = NewLink {

@@ -9,11 +9,13 @@ pub mod links;
 pub mod metrics;
 pub mod playlist;
 pub mod sessions;
+pub mod settings;
 pub mod streams;
 pub mod users;
 pub mod videos;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,15 +25,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use crate::api::settings::{InForce, Settings};
 use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
 use crate::auth::remembered::Remembered;
-use crate::auth::token::Signer;
-use crate::config::Config;
-use crate::http::cors;
 use crate::http::reject::Reject;
 use crate::http::target::Target;
-use crate::library::Library;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::playback::Playbacks;
@@ -43,28 +42,22 @@ use crate::sys::engine::Engine;
 /// What the handlers work with: all that the daemon put together at start.
 #[derive(Debug)]
 pub struct Services {
-    /// The configuration in force.
-    pub config: Config,
+    /// The configuration in force, and what follows from it.
+    pub in_force: InForce,
     /// SQLite.
     pub store: Store,
-    /// Roots and index.
-    pub library: Arc<Library>,
     /// Who is watching what.
     pub playbacks: Playbacks,
     /// Who is signed in.
     pub sessions: Table,
     /// Who has a link.
     pub guests: Guests,
-    /// Signs and verifies tokens.
-    pub signer: Signer,
     /// The password thread.
     pub hasher: Hasher,
     /// How often a password may be tried.
     pub limiter: Limiter,
     /// Names and passwords that were checked lately.
     pub remembered: Remembered,
-    /// Which pages of other sites may read films.
-    pub cors: cors::Policy,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Who waits for the disk.
@@ -78,6 +71,11 @@ pub struct Services {
 }
 
 impl Services {
+    /// The settings in force now. Load them once for what belongs together.
+    pub fn settings(&self) -> impl Deref<Target = Arc<Settings>> + use<> {
+        self.in_force.load()
+    }
+
     /// These sessions are over, as the store knows already: their tokens are dead, and what they play stops.
     pub(crate) fn ended(&self, sessions: &[Uuid]) {
         self.sessions.ended(sessions);

@@ -32,7 +32,7 @@ pub async fn library<F>(
     let account = with_row(grant)?;
     let row = services.store.session(account.session_id).await.map_err(Fault::into_reject)?;
     let expires_at = row.map(|(session, _)| session.expires_at).ok_or(Reject::NotFound)?;
-    let index = services.library.index();
+    let index = services.settings().library.index();
     let mut text = "#EXTM3U\n".to_owned();
     let videos = index.search("", Sort::Title, false);
     for (count, video) in videos.iter().take(limits::PLAYLIST_ENTRIES_MAX).enumerate() {
@@ -58,7 +58,7 @@ fn token(
     (now, expires_at): (Timestamp, Timestamp),
 ) -> Result<String, Reject> {
     let (iat, exp) = (now.seconds().unsigned_abs(), expires_at.seconds().unsigned_abs());
-    services.signer.sign_media(&MediaClaims { sub, session, video, iat, exp }).map_err(|error| {
+    services.settings().signer.sign_media(&MediaClaims { sub, session, video, iat, exp }).map_err(|error| {
         tracing::error!(name: messages::TOKEN_NOT_SIGNED, %error, "token could not be signed");
         Reject::Internal
     })

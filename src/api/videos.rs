@@ -80,7 +80,7 @@ struct Wish {
 /// 400 for a limit, order or cursor that is none.
 pub fn list<F>(services: &Services, target: &Target<'_>) -> Result<Response<F>, Reject> {
     let wish = Wish::of(target)?;
-    let index = services.library.index();
+    let index = services.settings().library.index();
     let found = index.search(&wish.query, wish.sort, wish.is_descending);
     let start = match wish.cursor {
         None => 0,
@@ -92,7 +92,7 @@ pub fn list<F>(services: &Services, target: &Target<'_>) -> Result<Response<F>, 
     let page = &found[start..found.len().min(start + wish.limit)];
     let has_more = start + page.len() < found.len();
     let next = page.last().filter(|_| has_more).map(|video| video.id.to_string());
-    let items = page.iter().map(|video| VideoView::new(&services.library, video)).collect();
+    let items = page.iter().map(|video| VideoView::new(&services.settings().library, video)).collect();
     Ok(Response::json(200, &Page { items, next }))
 }
 
@@ -104,9 +104,9 @@ pub fn get<F>(services: &Services, grant: &Grant, id: Uuid) -> Result<Response<F
     if grant.only_video().is_some_and(|only| only != id) {
         return Err(Reject::NotFound);
     }
-    let index = services.library.index();
+    let index = services.settings().library.index();
     let video = index.by_id(id).ok_or(Reject::NotFound)?;
-    Ok(Response::json(200, &VideoView::new(&services.library, video)))
+    Ok(Response::json(200, &VideoView::new(&services.settings().library, video)))
 }
 
 impl Wish {

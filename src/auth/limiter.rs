@@ -23,7 +23,7 @@ pub struct Limiter {
     addresses: Box<[Cell]>,
     secret: RandomState,
     /// Attempts that may fail at once before the next one is refused.
-    burst: i64,
+    burst: AtomicI64,
 }
 
 /// When it will be full again, in microseconds since 1970. In the past: nothing is missing.
@@ -49,8 +49,13 @@ impl Limiter {
             names: cells(limits::LOGIN_NAME_CELLS),
             addresses: cells(limits::LOGIN_ADDRESS_CELLS),
             secret: RandomState::new(),
-            burst: i64::from(failures_max.max(2)) - 1,
+            burst: AtomicI64::new(burst(failures_max)),
         }
+    }
+
+    /// From now on it refuses the attempt number `failures_max` in a row.
+    pub fn set_failures_max(&self, failures_max: u32) {
+        self.burst.store(burst(failures_max), Ordering::Relaxed);
     }
 
     /// Takes an attempt for this name from this address, before its password is hashed.
@@ -61,8 +66,9 @@ impl Limiter {
         let now = now.microseconds();
         let (name, address) = (self.name(name), self.address(address));
         let is_untouched = address.0.load(Ordering::Relaxed) <= now;
-        address.take(self.burst, now)?;
-        match name.take(self.burst, now) {
+        let burst = self.burst.load(Ordering::Relaxed);
+        address.take(burst, now)?;
+        match name.take(burst, now) {
             Ok(()) => Ok(Attempt { name: Some(name), address }),
             // The owner comes from an address at which nothing has failed.
             Err(_) if is_untouched => Ok(Attempt { name: None, address }),
@@ -86,6 +92,11 @@ impl Limiter {
         };
         cell(&self.addresses, self.secret.hash_one((address.to_canonical().is_ipv4(), network)))
     }
+}
+
+/// How many may fail before the next one is refused.
+fn burst(failures_max: u32) -> i64 {
+    i64::from(failures_max.max(2)) - 1
 }
 
 fn cell(cells: &[Cell], hash: u64) -> &Cell {

@@ -35,7 +35,7 @@ pub(super) fn run(verb: LinkVerb, config: Config) -> anyhow::Result<()> {
     let server = Server::find(config, Films::Wanted)?;
     if let Some(services) = server.services() {
         // Nobody has looked yet what there is.
-        block_on(services.library.scan(&services.store, Timestamp::now()));
+        block_on(services.settings().library.scan(&services.store, Timestamp::now()));
     }
     let id = find(&server, &verb.film)?;
     let wanted = json!({"expiresIn": verb.expires.as_secs(), "maxPlays": verb.plays});

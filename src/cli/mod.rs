@@ -114,8 +114,9 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
     let sources = |flags| Sources::of_process(common.config.clone(), flags);
     match verb {
         Verb::Serve(serve) => {
-            let loaded = load(&sources(serve.flags()));
-            serve::run(loaded.inspect_err(|error| daemon::tell_refusal(&format!("{error:#}")))?)
+            let sources = sources(serve.flags());
+            let loaded = load(&sources).inspect_err(|error| daemon::tell_refusal(&format!("{error:#}")))?;
+            serve::run(loaded, &sources)
         }
         Verb::User(verb) => user::run(verb, load(&sources(Vec::new()))?.config),
         Verb::Library(verb) => library::run(verb, &sources(Vec::new())),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::config::Loaded;
+use crate::config::{Loaded, Sources};
 use crate::daemon;
 
 /// Flags that win over every file and variable.
@@ -25,6 +25,6 @@ impl Serve {
     }
 }
 
-pub(super) fn run(loaded: Loaded) -> anyhow::Result<()> {
-    Ok(daemon::run(loaded)?)
+pub(super) fn run(loaded: Loaded, sources: &Sources) -> anyhow::Result<()> {
+    Ok(daemon::run(loaded, sources)?)
 }

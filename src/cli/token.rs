@@ -48,8 +48,8 @@ pub(super) fn run(TokenVerb { name, expires, json }: TokenVerb, config: Config) 
 
 /// Whether the key that this process found is the one that the daemon signed with when it ran last.
 fn signs_as_the_daemon(services: &Services) -> anyhow::Result<()> {
-    match std::fs::read_to_string(daemon::key_id_file(&services.config)) {
-        Ok(daemons) if daemons != services.signer.key_id() => bail!(
+    match std::fs::read_to_string(daemon::key_id_file(&services.settings().config)) {
+        Ok(daemons) if daemons != services.settings().signer.key_id() => bail!(
             "the daemon signs with another key than this command finds, so the token would be worth nothing; \
              is its key a credential? then start it first, or run this with the same CREDENTIALS_DIRECTORY"
         ),

@@ -16,6 +16,7 @@
 //! All problems are reported at once, each with its file and line, the value, and what is allowed. figment and toml
 //! are used in this room only. Contract: spec/API.md, "Configuration and files"; spec/SEED.md 42, 80, 136-141.
 
+mod change;
 mod given;
 mod key;
 mod kind;
@@ -31,12 +32,14 @@ use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use figment::Figment;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::log;
+pub use change::is_fixed;
 use layers::{Gathered, Setting};
 pub use manual::manual;
 pub use show::{sample, toml_text};
@@ -180,6 +183,18 @@ impl PartialEq for Shown {
 impl Eq for Shown {}
 
 impl Shown {
+    fn members(&self) -> &serde_json::Map<String, serde_json::Value> {
+        static NONE: LazyLock<serde_json::Map<String, serde_json::Value>> = LazyLock::new(serde_json::Map::new);
+        self.0.as_object().unwrap_or(&NONE)
+    }
+
+    /// Takes over the rows of the keys that `is_kept`.
+    fn keep(&mut self, before: &Shown, is_kept: impl Fn(&str) -> bool) {
+        for (key, row) in before.members().iter().filter(|(key, _)| is_kept(key)) {
+            self.0[key] = row.clone();
+        }
+    }
+
     /// Where the value of this key comes from, in words: `default`, `from FILE:LINE`, `environment NAME` or `flag`.
     pub fn origin(&self, key: &str) -> &str {
         self.0[key]["origin"].as_str().unwrap_or_default()

@@ -113,7 +113,7 @@ fn films(connections: &[Connection]) -> usize {
 
 fn give(state: &State, connections: &[Connection]) -> Result<(), String> {
     let services = &state.services;
-    let note = handover::pack(connections, &services.playbacks.kept(), services.library.roots(), now())?;
+    let note = handover::pack(connections, &services.playbacks.kept(), services.settings().library.roots(), now())?;
     let note = descriptor::note(&note).map_err(|error| error.to_string())?;
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![note.as_fd()];
     descriptors.extend(handover::descriptors(connections));
@@ -177,7 +177,7 @@ impl Inherited {
         // More than one is there only if an earlier process was killed before it had forgotten its own.
         read.sort_by_key(|note| note.as_ref().map_or(i64::MIN, |note| note.written_at));
         match read.pop().unwrap_or_else(|| Err("there is no note with them".to_owned())) {
-            Ok(note) => Ok(note.assemble(sockets, files, &state.services.library)),
+            Ok(note) => Ok(note.assemble(sockets, files, &state.services.settings().library)),
             Err(reason) => {
                 sockets.values().for_each(socket::reset_on_close);
                 Err(reason)

@@ -78,7 +78,7 @@ fn look_after(state: &State, status: &Status, now: Timestamp, complained: &mut b
             },
         }
     }
-    let rested = services.sessions.put_to_rest(now, services.config.sessions.timeout);
+    let rested = services.sessions.put_to_rest(now, services.settings().config.sessions.timeout);
     let written = block_on(async {
         services.guests.written_behind(played).await?;
         services.sessions.written_behind(rested).await

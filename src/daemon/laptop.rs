@@ -35,7 +35,7 @@ impl Laptop {
                     name: messages::RESUMED_FROM_SUSPEND, seconds, "the machine has slept; the library is looked at anew"
                 );
                 services.playbacks.jumped(reading.calendar);
-                let scan = services.library.start_scan(&services.store, reading.calendar);
+                let scan = services.settings().library.start_scan(&services.store, reading.calendar);
                 scan.map(drop).unwrap_or_else(|error| tracing::debug!(%error, "the library was not looked at anew"));
             }
             News::Set(seconds) => {
@@ -43,7 +43,7 @@ impl Laptop {
                 services.playbacks.jumped(reading.calendar);
             }
         }
-        self.awake.look(&services.config.power, services.playbacks.is_any_open(), reading.awake);
+        self.awake.look(&services.settings().config.power, services.playbacks.is_any_open(), reading.awake);
         reading.calendar
     }
 }

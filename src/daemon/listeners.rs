@@ -7,7 +7,7 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Net};
 use crate::daemon::StartError;
 use crate::daemon::admin_socket::AdminSocket;
 use crate::log::messages;
@@ -120,6 +120,19 @@ impl Listeners {
         Ok(())
     }
 
+    /// Handles of those of the network, to [`tune`] them later.
+    ///
+    /// # Errors
+    /// When the system has no descriptor for us.
+    pub fn handles(&self) -> Result<Vec<TcpListener>, Fault> {
+        let of_network = |listener: &Listener| match listener {
+            Listener::Network(listener) | Listener::Passed(listener) => Some(listener.try_clone()),
+            Listener::Local(_) | Listener::Admin(_) => None,
+        };
+        let handles: std::io::Result<_> = self.by_shard.iter().flatten().filter_map(of_network).collect();
+        handles.map_err(|error| Fault::new("share a listener", error))
+    }
+
     /// These, with the admin socket beside those of the first shard.
     ///
     /// # Errors
@@ -130,6 +143,15 @@ impl Listeners {
             first.push(Listener::Admin(listener));
         }
         Ok(by_shard)
+    }
+}
+
+/// Has the connections that come from now on be as this configuration has them.
+pub(super) fn tune(handles: &[TcpListener], net: &Net) {
+    for listener in handles {
+        if let Err(error) = socket::tune(listener, &net.congestion_control, net.notsent_lowat) {
+            tracing::debug!(%error, "listener could not be tuned");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod handover;
 mod keeper;
 mod laptop;
 mod listeners;
+mod reload;
 mod shards;
 mod signals;
 mod start;
@@ -24,13 +25,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use crate::api::Services;
+use crate::api::settings::{InForce, Settings};
 use crate::auth::keyring::Keyring;
 use crate::auth::keys::Places;
 use crate::auth::limiter::Limiter;
 use crate::auth::password::Hasher;
 use crate::auth::remembered::Remembered;
 use crate::auth::token::Signer;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Sources};
 use crate::http::cors;
 use crate::library::Library;
 use crate::limits;
@@ -55,7 +57,7 @@ use handover::{Inherited, Outcome};
 use keeper::Keeper;
 use listeners::Listeners;
 use shards::Shards;
-use signals::{Either, Signals};
+use signals::{Signals, Wanted};
 use status::Status;
 use watchdog::Watched;
 
@@ -85,13 +87,15 @@ impl StartError {
     }
 }
 
-/// Runs the daemon until a signal ends it. Call it before there is a second thread.
+/// Runs the daemon until a signal ends it. `sources` are read again when somebody asks. Call it before there is a second
+/// thread.
 ///
 /// # Errors
 /// A [`StartError`] that says what to do. The service manager was told it.
-pub fn run(loaded: Loaded) -> Result<(), StartError> {
+pub fn run(loaded: Loaded, sources: &Sources) -> Result<(), StartError> {
     let passed = systemd::take_passed();
-    let ended = serve(loaded, passed.map_err(|error| Fault::new("take what the service manager passed", error)));
+    let ended =
+        serve(loaded, sources, passed.map_err(|error| Fault::new("take what the service manager passed", error)));
     ended.inspect_err(|error| tell_refusal(&error.to_string()))
 }
 
@@ -100,7 +104,7 @@ pub(crate) fn tell_refusal(reason: &str) {
     systemd::status(&status::on_one_line(reason));
 }
 
-fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), StartError> {
+fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) -> Result<(), StartError> {
     process::give_big_blocks_back();
     let _log = log::start(loaded.config.log.format, &loaded.config.log.level).map_err(StartError::Other)?;
     log_panics();
@@ -115,6 +119,7 @@ fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), Start
     let Loaded { config, .. } = loaded;
     let shards = config.server.shard_count();
     let listeners = Listeners::of(passed, &config, shards)?;
+    let tuned = listeners.handles()?;
     let _lock = lock_state(&config, limits::STATE_LOCK_START_PATIENCE)?.ok_or_else(|| StartError::in_use(&config))?;
     let admin = AdminSocket::open(&config);
     let services = start::with_more_time("Opening the database", || services(config, shards))?;
@@ -125,7 +130,7 @@ fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), Start
     let resumed = handover::spread(inherited.resume(&state), shards);
     let mut watched = Watched::new(systemd::watchdog());
     let mut shards = Shards::start(&state, listeners.with(&admin)?, resumed, &phases, &mut watched)?;
-    state.services.library.start_scan(&state.services.store, now())?;
+    state.services.settings().library.start_scan(&state.services.store, now())?;
     let status = Status::new();
     status.look_for_accounts(&state);
     let keeper = Keeper::start(&state, &status, watched.add_patiently("keeper"))?;
@@ -133,14 +138,18 @@ fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), Start
     let watchdog = watched.start(&store)?;
     systemd::ready(&status.take(&state));
 
-    let failure = match signals.wait(shards.failure()) {
-        Either::Signal(name) => {
-            tracing::info!(name: messages::DRAINING, signal = name, "draining");
-            None
+    let failure = loop {
+        match signals.wait_serving(shards.failure()) {
+            Wanted::Reload => reload::reload(sources, &state, &tuned, &status),
+            Wanted::End(name) => {
+                tracing::info!(name: messages::DRAINING, signal = name, "draining");
+                break None;
+            }
+            // A daemon that listens and does not answer is worse than one that is started again.
+            Wanted::Other(failure) => break Some(failure),
         }
-        // A daemon that listens and does not answer is worse than one that is started again.
-        Either::Other(failure) => Some(failure),
     };
+    drop(tuned); // The last handles of our own listeners must be those of the shards, which close them.
     drop(watchdog); // Nobody waits for it while a service ends, and the store is about to.
     state.services.is_draining.store(true, Ordering::Relaxed);
     systemd::stopping(&status.take(&state));
@@ -165,7 +174,7 @@ fn serve(loaded: Loaded, passed: Result<Vec<Passed>, Fault>) -> Result<(), Start
 /// Has the shards finish their responses, for as long as an administrator allows. Whether they did.
 fn drain(signals: &mut Signals, state: &State, phase: &watch::Sender<Phase>, shards: &Shards) -> bool {
     let _ = phase.send(Phase::Draining);
-    let drain_timeout = state.services.config.server.drain_timeout;
+    let drain_timeout = state.services.settings().config.server.drain_timeout;
     signals.wait_while(drain_timeout, || !shards.are_finished())
 }
 
@@ -255,16 +264,8 @@ pub(crate) fn lock_state(config: &Config, patience: Duration) -> Result<Option<F
 /// A [`StartError`] that says what to do.
 pub(crate) fn services(config: Config, shards: usize) -> Result<Services, StartError> {
     let store = Store::open(&config.directories.database_file())?;
-    let keyring = Keyring::find(&key_places(&config), now())?;
-    for warning in &keyring.warnings {
-        tracing::warn!(
-            name: messages::SIGNING_KEY_REPLACED,
-            "{warning}; whoever signed in before the key was replaced has to sign in again"
-        );
-    }
-    let signer = Signer::new(&keyring).map_err(|error| StartError::Other(format!("the signing key: {error}")))?;
-    let roots = config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()));
-    let library = Arc::new(Library::open(roots, &config.video.supported_formats));
+    let signer = signer(&config)?;
+    let library = Arc::new(Library::open(roots(&config), &config.video.supported_formats));
     if config.library.roots.is_empty() {
         tracing::warn!(
             name: messages::LIBRARY_WITHOUT_ROOTS,
@@ -287,39 +288,65 @@ pub(crate) fn services(config: Config, shards: usize) -> Result<Services, StartE
     block_on(guests.load(now()))?;
     Ok(Services {
         store,
-        library,
-        playbacks: Playbacks::new(Bounds {
-            playbacks_max: config.video.max_concurrent_streams,
-            per_user_max: config.video.max_streams_per_user,
-            connections_max: config.net.connections_per_playback,
-            pause: config.sessions.max_inactivity,
-            caps: Caps {
-                per_user: Pace::of_bits(config.net.pacing_per_user),
-                total: Pace::of_bits(config.net.pacing_total),
-                with_lan: config.net.pacing_lan,
-            },
-        }),
+        playbacks: Playbacks::new(bounds(&config)),
         sessions,
         guests,
-        signer,
         hasher: Hasher::start().map_err(|error| Fault::new("start the hashing thread", error))?,
         remembered: Remembered::new().map_err(|error| Fault::new("find randomness", error))?,
         limiter: Limiter::new(config.auth.login_failures_max),
-        cors: cors::Policy::new(&config.net.cors_origins),
         metrics: Arc::new(metrics),
         engine,
         ring_refusal: refusal.map(|reason| reason.to_string()),
         started: Instant::now(),
         is_draining: AtomicBool::new(false),
-        config,
+        in_force: InForce::new(Settings {
+            cors: cors::Policy::new(&config.net.cors_origins),
+            config,
+            library,
+            signer,
+            generation: 0,
+        }),
     })
+}
+
+/// The keys of this configuration.
+///
+/// systemd hands over credentials when a service starts; systemd 252 does not renew them for a reload, so a key that is a
+/// credential is replaced by a restart, and one that lies in a file by a reload as well.
+fn signer(config: &Config) -> Result<Signer, StartError> {
+    let keyring = Keyring::find(&key_places(config), now())?;
+    for warning in &keyring.warnings {
+        tracing::warn!(
+            name: messages::SIGNING_KEY_REPLACED,
+            "{warning}; whoever signed in before the key was replaced has to sign in again"
+        );
+    }
+    Signer::new(&keyring).map_err(|error| StartError::Other(format!("the signing key: {error}")))
+}
+
+fn roots(config: &Config) -> impl Iterator<Item = (String, PathBuf)> {
+    config.library.roots.iter().map(|root| (root.name.clone(), root.path.clone()))
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        playbacks_max: config.video.max_concurrent_streams,
+        per_user_max: config.video.max_streams_per_user,
+        connections_max: config.net.connections_per_playback,
+        pause: config.sessions.max_inactivity,
+        caps: Caps {
+            per_user: Pace::of_bits(config.net.pacing_per_user),
+            total: Pace::of_bits(config.net.pacing_total),
+            with_lan: config.net.pacing_lan,
+        },
+    }
 }
 
 /// Notes in the state which key this daemon signs with, so that a command run without the daemon's credentials finds out
 /// that its own key would make tokens which are worth nothing.
 fn note_key_id(services: &Services) -> Result<(), Fault> {
-    let path = key_id_file(&services.config);
-    std::fs::write(&path, services.signer.key_id())
+    let path = key_id_file(&services.settings().config);
+    std::fs::write(&path, services.settings().signer.key_id())
         .map_err(|error| Fault::new(format!("write {}", path.display()), error))
 }
 

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first asks for a clean end, the second for an end now.
+//! SIGTERM and SIGINT: the first asks for a clean end, the second for an end now. SIGHUP asks to read the configuration again.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -24,9 +24,20 @@ pub(super) enum Either<T> {
     Other(T),
 }
 
+/// What somebody wants of a daemon that serves.
+pub(super) enum Wanted<T> {
+    /// That it ends, by the name of the signal.
+    End(&'static str),
+    /// That it reads its configuration again.
+    Reload,
+    /// What was waited for beside that.
+    Other(T),
+}
+
 struct Sources {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -37,8 +48,11 @@ impl Signals {
     pub fn watch() -> io::Result<Signals> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let guard = runtime.enter();
-        let sources =
-            Sources { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let sources = Sources {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
         drop(guard);
         Ok(Signals { runtime, sources, beats: None })
     }
@@ -48,18 +62,32 @@ impl Signals {
         self.beats = beats;
     }
 
-    /// Waits for a signal, or for `other`, whichever comes first.
+    /// Waits for a signal to end, or for `other`, whichever comes first.
     pub fn wait<T>(&mut self, other: impl Future<Output = T>) -> Either<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                name = self.sources.next() => Either::Signal(name),
+                other = other => Either::Other(other),
+            }
+        })
+    }
+
+    /// The same while the daemon serves. As many hangups as come while nobody waits are one.
+    pub fn wait_serving<T>(&mut self, other: impl Future<Output = T>) -> Wanted<T> {
         let beats = async {
             match &self.beats {
                 Some(beats) => beats.keep().await,
                 None => std::future::pending().await,
             }
         };
+        let Sources { terminate, interrupt, hangup } = &mut self.sources;
         self.runtime.block_on(async {
             tokio::select! {
-                name = self.sources.next() => Either::Signal(name),
-                other = other => Either::Other(other),
+                biased;
+                _ = terminate.recv() => Wanted::End("SIGTERM"),
+                _ = interrupt.recv() => Wanted::End("SIGINT"),
+                other = other => Wanted::Other(other),
+                _ = hangup.recv() => Wanted::Reload,
                 never = beats => match never {},
             }
         })

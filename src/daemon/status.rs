@@ -93,6 +93,8 @@ struct Known {
     told: String,
     has_accounts: bool,
     store_fault: Option<String>,
+    /// Why a configuration that was read again is not in force.
+    refusal: Option<String>,
 }
 
 impl Status {
@@ -123,6 +125,11 @@ impl Status {
         self.known().store_fault = fault;
     }
 
+    /// A configuration was refused for this reason, or another is in force.
+    pub fn note_refusal(&self, refusal: Option<String>) {
+        self.known().refusal = refusal;
+    }
+
     /// Asks whether there is anybody who could sign in. Once there is, nobody is asked again.
     pub fn look_for_accounts(&self, state: &State) {
         if self.known().has_accounts {
@@ -141,14 +148,16 @@ impl Status {
     fn look(&self, state: &State) -> Seen {
         let services = &state.services;
         let known = self.known();
-        let scan = services.library.scan_state();
-        let roots = services.library.roots();
+        let settings = services.settings();
+        let scan = settings.library.scan_state();
+        let roots = settings.library.roots();
         let missing = scan.missing_roots.iter().map(|name| {
             let root = roots.iter().find(|root| root.name == *name);
             let place = root.map_or_else(String::new, |root| format!(" ({})", root.path.display()));
             format!("the root {name}{place} is not available")
         });
         let store = known.store_fault.iter().chain(&scan.store_fault).take(1).map(|fault| format!("database: {fault}"));
+        let refusal = known.refusal.iter().map(|why| format!("the changed configuration is refused: {why}"));
         // Playbacks that linger are nobody's streams; to look at them costs something, so only where there are any.
         let open = match services.playbacks.count() {
             0 => Vec::new(),
@@ -157,11 +166,11 @@ impl Status {
         let is_draining = services.is_draining.load(std::sync::atomic::Ordering::Relaxed);
         Seen {
             draining: is_draining.then(|| services.metrics.sum_open(|counters| &counters.open_connections)),
-            troubles: missing.chain(store).collect(),
+            troubles: missing.chain(store).chain(refusal).collect(),
             has_accounts: known.has_accounts,
             has_roots: roots.iter().next().is_some(),
             scanning: (!scan.is_scanned).then_some(scan.found),
-            films: services.library.index().len(),
+            films: settings.library.index().len(),
             people: open.iter().map(|stream| stream.owner).collect::<HashSet<_>>().len(),
             streams: open.len(),
             signed_in: services.sessions.count(),

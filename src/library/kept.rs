@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::library::Candidate;
 use crate::library::open::OpenVideo;
 use crate::limits;
+use crate::sys::file::Root;
 
 /// The films that one shard keeps open.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Kept {
 
 #[derive(Debug)]
 struct Film {
+    /// The root that it was opened in: another library may have another under the same number.
+    directory: Arc<Root>,
     path: CString,
     video: Arc<OpenVideo>,
     /// When it was looked at, and so when it was last asked for.
@@ -32,8 +35,10 @@ impl Kept {
     /// The film that this candidate names, if it is kept and still the one.
     pub fn find(&self, candidate: &Candidate<'_>) -> Option<Arc<OpenVideo>> {
         let mut films = self.films.borrow_mut();
-        let is_it =
-            |film: &Film| film.video.root == candidate.root && film.path.as_bytes() == candidate.path.as_bytes();
+        let is_it = |film: &Film| {
+            let is_same_root = film.video.root == candidate.root && Arc::ptr_eq(&film.directory, &candidate.directory);
+            is_same_root && film.path.as_bytes() == candidate.path.as_bytes()
+        };
         let index = films.iter().position(is_it)?;
         let film = &mut films[index];
         let now = Instant::now();
@@ -48,7 +53,7 @@ impl Kept {
     }
 
     /// Keeps a film that was opened.
-    pub fn keep(&self, path: CString, video: &Arc<OpenVideo>) {
+    pub fn keep(&self, directory: &Arc<Root>, path: CString, video: &Arc<OpenVideo>) {
         if video.file.is_distant() {
             return;
         }
@@ -58,7 +63,7 @@ impl Kept {
         {
             films.swap_remove(oldest);
         }
-        films.push(Film { path, video: Arc::clone(video), looked: Instant::now() });
+        films.push(Film { directory: Arc::clone(directory), path, video: Arc::clone(video), looked: Instant::now() });
     }
 
     /// Lets go of those that nobody has asked for lately. Whether any is left.

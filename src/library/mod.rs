@@ -12,7 +12,7 @@ mod scan;
 mod scan_state;
 
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::http::media_type;
-use crate::library::index::{Index, Video};
+use crate::library::index::{Index, Sort, Video};
 use crate::log::messages;
 use crate::store::{Store, Timestamp};
 use crate::sys::file::{self, Root};
@@ -63,6 +63,13 @@ impl LibraryRoot {
     /// Its folder, if that is there.
     pub fn open(&self) -> Option<Arc<Root>> {
         self.directory.load_full()
+    }
+
+    fn open_at(name: String, path: PathBuf) -> LibraryRoot {
+        let opened = Root::open(&path).inspect_err(|fault| {
+            tracing::warn!(name: messages::ROOT_MISSING, root = name, error = %fault, "library root is not available");
+        });
+        LibraryRoot { name, path, directory: ArcSwapOption::new(opened.ok().map(Arc::new)) }
     }
 
     fn is_open(&self) -> bool {
@@ -120,20 +127,34 @@ impl Drop for Turn<'_> {
 impl Library {
     /// Opens the roots. One that cannot be opened is logged and has no films; the others serve.
     pub fn open(roots: impl IntoIterator<Item = (String, PathBuf)>, formats: &[String]) -> Library {
-        let roots: Vec<LibraryRoot> = roots
-            .into_iter()
-            .map(|(name, path)| {
-                let directory = Root::open(&path)
-                    .inspect_err(|fault| {
-                        tracing::warn!(
-                            name: messages::ROOT_MISSING, root = name, error = %fault, "library root is not available"
-                        );
-                    })
-                    .ok()
-                    .map(Arc::new);
-                LibraryRoot { name, path, directory: ArcSwapOption::new(directory) }
-            })
-            .collect();
+        Library::of(roots.into_iter().map(|(name, path)| LibraryRoot::open_at(name, path)).collect(), formats)
+    }
+
+    /// The library of other roots or formats, which knows of the films that are in both what is known here. It is to be scanned.
+    #[must_use]
+    pub fn changed(&self, roots: impl IntoIterator<Item = (String, PathBuf)>, formats: &[String]) -> Library {
+        let same = |name: &str, path: &Path| self.roots.iter().position(|root| root.name == name && root.path == path);
+        // Where each of our roots is in the other library.
+        let mut places = vec![None; self.roots.len()];
+        let roots = roots.into_iter().enumerate().map(|(number, (name, path))| match same(&name, &path) {
+            Some(known) => {
+                places[known] = Some(number);
+                LibraryRoot { name, path, directory: ArcSwapOption::new(self.roots[known].open()) }
+            }
+            None => LibraryRoot::open_at(name, path),
+        });
+        let library = Library::of(roots.collect(), formats);
+        let index = self.index();
+        let known = index.search("", Sort::Title, false).into_iter();
+        let moved = known.filter_map(|video| Some(Video { root: places[video.root]?, ..video.clone() }));
+        let videos = moved.filter(|video| library.media_type(&video.path).is_some()).collect();
+        library.index.store(Arc::new(Index::new(videos)));
+        let is_scanned = self.scan_state().is_scanned;
+        library.state.store(Arc::new(ScanState { is_scanned, ..ScanState::clone(&library.scan_state()) }));
+        library
+    }
+
+    fn of(roots: Vec<LibraryRoot>, formats: &[String]) -> Library {
         let missing = roots.iter().filter(|root| !root.is_open());
         let missing_roots = missing.map(|root| root.name.clone()).collect();
         Library {
@@ -316,6 +337,36 @@ mod tests {
         assert_eq!(library.media_type("b.exe"), None);
         assert_eq!(library.media_type("mp4"), None);
         assert_eq!(library.scan_state().missing_roots, ["gone"]);
+    }
+
+    #[test]
+    fn a_library_with_other_roots_keeps_what_is_known_of_those_in_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = library(folder.path());
+        let video = |root: usize, name: &str, path: &str| Video {
+            id: video_id(name, path.as_bytes()),
+            root,
+            path: path.to_owned(),
+            title: path.to_owned(),
+            size: 1,
+            modified: Timestamp::from_microseconds(0),
+            added_at: Timestamp::from_microseconds(0),
+        };
+        let known = vec![video(0, "films", "a.mp4"), video(1, "shows", "b.mp4"), video(1, "shows", "c.mkv")];
+        before.index.store(Arc::new(Index::new(known)));
+        // The first root is gone, the second has become the second after a new one, and mkv is no format any more.
+        let roots = ["new", "shows"].map(|name| (name.to_owned(), folder.path().join(name)));
+        let after = before.changed(roots, &["mp4".to_owned()]);
+        let index = after.index();
+        assert_eq!(index.len(), 1);
+        let kept = index.by_id(video_id("shows", b"b.mp4")).expect("it is in both");
+        let place = after.locate(kept).expect("its root is there");
+        assert_eq!((place.root_name, place.root), ("shows", 1));
+        assert!(
+            Arc::ptr_eq(&place.directory, &before.roots()[1].open().unwrap()),
+            "a folder that stays is not opened again"
+        );
+        assert_eq!(after.scan_state().missing_roots, ["new"]);
     }
 
     #[test]

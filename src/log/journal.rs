@@ -21,7 +21,7 @@ use tracing::{Dispatch, Event, Metadata, Subscriber, callsite};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::messages;
 use super::record::{Record, renamed, say};
@@ -60,11 +60,14 @@ enum Told {
     End(SyncSender<()>),
 }
 
+/// Which events are wanted; that may change.
+pub(super) type Filter = reload::Layer<EnvFilter, Registry>;
+
 /// Starts logging to the journal. Both filters say the same: the events that are wanted.
 ///
 /// # Errors
 /// When logging was started before, or there can be no thread.
-pub(super) fn start(filter: EnvFilter, same_filter: EnvFilter) -> Result<Guard, String> {
+pub(super) fn start(filter: Filter, same_filter: Filter) -> Result<Guard, String> {
     let (sender, receiver) = mpsc::sync_channel(limits::JOURNAL_QUEUE_MAX);
     let guard = Guard(sender.clone());
     let queue = Queue(sender);
@@ -147,7 +150,7 @@ enum Sink {
 
 impl Sink {
     /// The filter keeps the others from making what this one does not want.
-    fn open(filter: EnvFilter) -> Sink {
+    fn open(filter: Filter) -> Sink {
         match tracing_journald::layer() {
             Ok(journal) => {
                 let journal = journal
@@ -162,8 +165,9 @@ impl Sink {
                 Sink::Journal { journal, renamed: HashMap::new() }
             }
             Err(error) => {
-                let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(false);
-                let stderr = Sink::Stderr(lines.with_writer(std::io::stderr).into());
+                let lines = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+                let lines = lines.with_writer(std::io::stderr);
+                let stderr = Sink::Stderr(tracing_subscriber::registry().with(filter).with(lines).into());
                 tracing::warn!(
                     name: messages::JOURNAL_MISSING, %error,
                     "the journal's socket is not to be had; lines are written to stderr"

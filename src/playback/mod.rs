@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use uuid::Uuid;
 
 use crate::auth::presence::Sign;
@@ -47,7 +47,7 @@ pub use viewer::{News, Playing, Told, Viewer};
 #[derive(Debug)]
 pub struct Playbacks {
     slots: Box<[Slot]>,
-    bounds: Bounds,
+    bounds: ArcSwap<Bounds>,
     /// Taken where a playback begins or ends, and where their paces are divided. Holds what the sessions of those that ended
     /// have not been told yet.
     door: Mutex<Vec<Streamed>>,
@@ -191,8 +191,20 @@ pub struct Streamed {
 impl Playbacks {
     /// None yet.
     pub fn new(bounds: Bounds) -> Playbacks {
-        let slots = (0..bounds.playbacks_max).map(|_| Slot::default()).collect();
-        Playbacks { slots, bounds, door: Mutex::default() }
+        let count = bounds.playbacks_max.max(limits::PLAYBACK_SLOTS_MIN);
+        let slots = (0..count).map(|_| Slot::default()).collect();
+        Playbacks { slots, bounds: ArcSwap::from_pointee(bounds), door: Mutex::default() }
+    }
+
+    /// From now on these are the bounds. What is held stays; how fast it may go is divided anew.
+    pub fn set_bounds(&self, bounds: Bounds, now: Timestamp) {
+        self.bounds.store(Arc::new(bounds));
+        self.divide(now);
+    }
+
+    /// How many playbacks there can be at most, whatever the bounds say.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
     }
 
     /// All that are held, the oldest first.
@@ -288,7 +300,7 @@ impl Playbacks {
 
     fn join_held(&self, key: Key) -> Option<Result<Arc<Held>, Refused>> {
         let held = self.find(key)?;
-        match held.join(self.bounds.connections_max) {
+        match held.join(self.bounds.load().connections_max) {
             Join::Joined => Some(Ok(held)),
             Join::Full => Some(Err(Refused::Connections)),
             Join::Closed => None,
@@ -313,22 +325,34 @@ impl Playbacks {
     fn make_room(&self, key: Key, door: &mut Vec<Streamed>) -> Result<&Slot, Refused> {
         let owner = key.owner;
         let own_max = match owner {
-            Owner::User(_) => self.bounds.per_user_max,
+            Owner::User(_) => self.bounds.load().per_user_max,
             Owner::Link(_) => limits::PLAYBACKS_PER_LINK_MAX,
         };
         let is_own = |held: &Held| held.key.owner == owner;
         if self.all().filter(|held| is_own(held)).count() >= own_max {
+            // There may be more than there should be, since the bound was lowered.
+            while self.all().filter(|held| is_own(held)).count() > own_max {
+                self.take_lingering(is_own, door).ok_or_else(|| Refused::Reached(self.of(owner)))?;
+            }
             return self.take_lingering(is_own, door).ok_or_else(|| Refused::Reached(self.of(owner)));
         }
         if let Owner::Link(_) = owner {
             // A guest never takes the last places: they are for the people of the house.
             let open = self.all().filter(|held| held.connections() > 0).count();
-            if open + limits::PLAYBACKS_KEPT_FROM_GUESTS >= self.slots.len() {
+            if open + limits::PLAYBACKS_KEPT_FROM_GUESTS >= self.playbacks_max() {
                 return Err(Refused::Busy(self.of(owner)));
             }
         }
+        // There may be more than there should be, since the bound was lowered.
+        while self.count() >= self.playbacks_max() {
+            self.take_lingering(|_| true, door).ok_or_else(|| Refused::Busy(self.of(owner)))?;
+        }
         let free = self.slots_from(key).find(|slot| slot.held.load().is_none());
-        free.or_else(|| self.take_lingering(|_| true, door)).ok_or_else(|| Refused::Busy(self.of(owner)))
+        free.ok_or_else(|| Refused::Busy(self.of(owner)))
+    }
+
+    fn playbacks_max(&self) -> usize {
+        self.bounds.load().playbacks_max.min(self.slots.len())
     }
 
     /// Frees the slot of the one that has lingered longest, among those that `may_go`.

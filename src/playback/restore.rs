@@ -41,6 +41,9 @@ impl Playbacks {
         if self.find(kept.key).is_some() {
             return false;
         }
+        if self.count() >= self.playbacks_max() {
+            return false;
+        }
         let Some(slot) = self.slots_from(kept.key).find(|slot| slot.held.load().is_none()) else { return false };
         slot.held.store(Some(Arc::new(Held::restored(kept, now))));
         slot.mark.store(kept.key.mark(), Ordering::Release);

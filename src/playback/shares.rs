@@ -47,15 +47,16 @@ impl Playbacks {
         // Of two who divide at once the later one would give the shares of a moment before.
         let _door = self.door();
         let all: Vec<Arc<Held>> = self.all().collect();
-        let claims: Vec<Claim> = all.iter().map(|held| held.claim(self.bounds.caps)).collect();
-        for (held, pace) in all.iter().zip(pace::divide(self.bounds.caps, &claims)) {
+        let caps = self.bounds.load().caps;
+        let claims: Vec<Claim> = all.iter().map(|held| held.claim(caps)).collect();
+        for (held, pace) in all.iter().zip(pace::divide(caps, &claims)) {
             held.set_pace(pace, now);
         }
     }
 
     /// One connection more has a part in a playback, and its share before its first byte.
     pub(super) fn enter(&self, held: &Held, member: &Arc<Member>, now: Timestamp) {
-        if held.enter(member, self.bounds.caps) {
+        if held.enter(member, self.bounds.load().caps) {
             self.divide(now);
         }
     }

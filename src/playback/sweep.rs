@@ -28,7 +28,7 @@ impl Playbacks {
         for slot in &self.slots {
             let Some(held) = slot.held.load_full() else { continue };
             streamed.push(held.streamed());
-            let standing = held.look(now, self.bounds.pause);
+            let standing = held.look(now, self.bounds.load().pause);
             if standing == Standing::Holds {
                 continue;
             }

@@ -17,13 +17,13 @@ use tokio::sync::Notify;
 /// The connections of the whole process.
 #[derive(Debug)]
 pub(super) struct Connections {
-    connections_max: usize,
-    per_address_max: usize,
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
+    connections_max: usize,
+    per_address_max: usize,
     /// Seats that are taken, without those that were told to give way and are leaving.
     count: usize,
     by_address: HashMap<IpAddr, usize>,
@@ -53,14 +53,20 @@ pub(super) struct Pause<'a> {
 
 impl Connections {
     pub fn new(connections_max: usize, per_address_max: usize) -> Connections {
-        Connections { connections_max, per_address_max, held: Mutex::default() }
+        Connections { held: Mutex::new(Held { connections_max, per_address_max, ..Held::default() }) }
+    }
+
+    /// From now on there may be so many. Who has a seat keeps it.
+    pub fn set_max(&self, connections_max: usize, per_address_max: usize) {
+        let mut held = self.held();
+        (held.connections_max, held.per_address_max) = (connections_max, per_address_max);
     }
 
     /// A seat for a connection from `address`, if there is one, or if a paused player gives way.
     pub fn admit(&self, address: IpAddr) -> Option<Seat<'_>> {
         let mut held = self.held();
         let of_address = held.by_address.get(&address).copied().unwrap_or(0);
-        if of_address >= self.per_address_max || (held.count >= self.connections_max && !held.send_one_away()) {
+        if of_address >= held.per_address_max || (held.count >= held.connections_max && !held.send_one_away()) {
             return None;
         }
         held.count += 1;

@@ -234,7 +234,8 @@ mod tests {
     use std::io::Write;
     use std::time::Duration;
 
-    const PATIENCE: Patience = Patience { stall: Duration::from_secs(5), pause: Duration::from_secs(5) };
+    const FIVE: Duration = Duration::from_secs(5);
+    const PATIENCE: Patience = Patience { stall: FIVE, pause: FIVE, head: FIVE, keep_alive: FIVE };
 
     /// Sends `message` in two pieces, the first `cut` bytes with the head; what `json` and then `finish` say.
     fn read(message: &str, cut: usize) -> (Result<String, u16>, Option<usize>) {

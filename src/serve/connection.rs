@@ -54,7 +54,7 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, left: Option<Box<Left>>)
     let mut turn = Turn::new();
     let mut phase = shard.phase.clone();
     let drain = pin!(phase.wait_for(|phase| *phase >= Phase::HandingOver));
-    let timer = pin!(tokio::time::sleep(shard.keep_alive_timeout.min(peer.patience.interval())));
+    let timer = pin!(tokio::time::sleep(peer.patience.keep_alive.min(peer.patience.interval())));
     let mut idle = Idle::new(timer, drain);
     let mut next = match left {
         Some(left) => Box::pin(handover::resume(shard, peer, &mut inbox, *left, &mut turn)).await,
@@ -141,7 +141,7 @@ async fn rest_of_head(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>) -> 
     };
     tokio::select! {
         biased;
-        read = timeout(shard.head_timeout, rest) => read.unwrap_or(Err(Silence::Late)),
+        read = timeout(peer.patience.head, rest) => read.unwrap_or(Err(Silence::Late)),
         () = halted(peer) => Err(Silence::Halted),
         () = shard.drain_patience() => Err(Silence::Draining),
     }
@@ -191,12 +191,12 @@ async fn first_bytes<Drain: Future>(
                 if peer.unacknowledged() > 0 {
                     watch.judge().map_err(Silence::GivenUp)?;
                     idle.begin(); // What we sent was on its way until now.
-                } else if now.duration_since(idle.since()) >= shard.keep_alive_timeout {
+                } else if now.duration_since(idle.since()) >= peer.patience.keep_alive {
                     return Err(Silence::Idle);
                 } else {
                     watch.plays_on().map_err(Silence::GivenUp)?;
                 }
-                let end = idle.since() + shard.keep_alive_timeout;
+                let end = idle.since() + peer.patience.keep_alive;
                 idle.look_at(end.min(now + peer.patience.interval()));
             }
         }

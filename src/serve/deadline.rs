@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::config::Net;
 use crate::limits;
 use crate::sys::socket::Acknowledged;
 
@@ -16,9 +17,19 @@ pub(super) struct Patience {
     pub stall: Duration,
     /// Without progress, but alive.
     pub pause: Duration,
+    /// For a head of a request to arrive.
+    pub head: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
 }
 
 impl Patience {
+    /// As an administrator chose it.
+    pub fn of(net: &Net) -> Patience {
+        let Net { stall_timeout, pause_timeout, head_timeout, keep_alive_timeout, .. } = *net;
+        Patience { stall: stall_timeout, pause: pause_timeout, head: head_timeout, keep_alive: keep_alive_timeout }
+    }
+
     /// Without progress, but alive, until it is paused and gives way where there are too many.
     pub fn paused_after(&self) -> Duration {
         limits::PAUSED_AFTER.min(self.stall)
@@ -83,7 +94,12 @@ impl Progress {
 mod tests {
     use super::*;
 
-    const PATIENCE: Patience = Patience { stall: Duration::from_secs(300), pause: Duration::from_secs(4 * 3600) };
+    const PATIENCE: Patience = Patience {
+        stall: Duration::from_secs(300),
+        pause: Duration::from_secs(4 * 3600),
+        head: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(75),
+    };
 
     /// Looks at (seconds since the start, bytes acknowledged, seconds since anything was heard); the last verdict.
     fn last_verdict(looks: &[(u64, u64, u64)]) -> Verdict {

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::api::{self, Services};
+use crate::api;
+use crate::api::settings::Settings;
 use crate::auth::carriers::{self, Carriers};
 use crate::auth::{Caller, Grant, Need};
 use crate::http::reject::Reject;
@@ -199,7 +200,11 @@ impl Exchange<'_> {
             // On the heap: what a connection holds across this wait, it would hold for as long as it lives.
             let answer = Box::pin(route::answer(services, &route, &grant, request, &body, self.asking(), now)).await?;
             let is_preflight = self.is_media && matches!(route, Route::Options(_));
-            return Ok(if is_preflight { services.cors.preflight(answer, request.fields.origin) } else { answer });
+            return Ok(if is_preflight {
+                services.settings().cors.preflight(answer, request.fields.origin)
+            } else {
+                answer
+            });
         }
         let film = self.film(&route, &grant, now).await?; // 404, 412, 416
         self.take_part(&film, &grant, now).await?; // 429
@@ -225,7 +230,8 @@ impl Exchange<'_> {
 
     /// The film that a route names, as far as the caller may see it.
     async fn film(&self, route: &Route<'_>, grant: &Grant, now: Timestamp) -> Result<Response<Film>, Reject> {
-        let Services { library, cors, config, .. } = &self.shard.state.services;
+        let settings = self.shard.state.services.settings();
+        let Settings { library, cors, config, .. } = &**settings;
         let wanted = match (route, grant.only_video()) {
             (Route::StreamPath(path), _) => Wanted::Path(path),
             (Route::StreamId(id), _) => Wanted::Id(*id),
@@ -276,7 +282,7 @@ impl Exchange<'_> {
         // Whoever was given a link has no name and password to send.
         let refusal =
             if route::is_shared(&self.request.target) { refusal(reject) } else { refusal(&reject.to_player()) };
-        self.shard.state.services.cors.answer(refusal, self.request.fields.origin)
+        self.shard.state.services.settings().cors.answer(refusal, self.request.fields.origin)
     }
 
     /// Who is asking. A route that needs nobody looks for nobody: a health check that sends somebody else's credentials is

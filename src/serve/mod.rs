@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::api::Services;
+use crate::config::Net;
 use crate::limits;
 use crate::serve::admission::Connections;
 use crate::serve::handover::Connection;
@@ -48,11 +49,18 @@ pub struct State {
 impl State {
     /// The state of a daemon that is about to serve.
     pub fn new(services: Services) -> Arc<State> {
-        let net = &services.config.net;
+        let settings = services.settings();
+        let net = &settings.config.net;
         let connections = Connections::new(net.connections_max, net.connections_per_address);
         let admins = Connections::new(limits::ADMIN_CONNECTIONS_MAX, limits::ADMIN_CONNECTIONS_MAX);
         let (given_up, shards_left) = (Mutex::default(), AtomicUsize::new(0));
+        drop(settings);
         Arc::new(State { services, connections, admins, given_up, shards_left })
+    }
+
+    /// From now on there may be so many connections; those that are there stay.
+    pub fn set_connections_max(&self, net: &Net) {
+        self.connections.set_max(net.connections_max, net.connections_per_address);
     }
 
     /// How many shards have no connection left and serve no more. They may still wait for a disk before their threads end.

@@ -23,7 +23,9 @@ pub(super) struct Pipes {
     at_rest: RefCell<Vec<Arc<Pipe>>>,
     allowed: Arc<Semaphore>,
     fills: Arc<Semaphore>,
-    fills_by_root: Box<[Arc<Semaphore>]>,
+    /// As many as were asked for: a reload may bring more roots.
+    fills_by_root: RefCell<Vec<Arc<Semaphore>>>,
+    fills_per_root: usize,
     open: Arc<AtomicUsize>,
     /// How many wait for a pipe.
     waiting: Cell<usize>,
@@ -36,7 +38,7 @@ pub(super) struct Pipes {
 #[derive(Debug)]
 pub(super) struct FillPermit {
     _of_shard: OwnedSemaphorePermit,
-    _of_root: Option<OwnedSemaphorePermit>,
+    _of_root: OwnedSemaphorePermit,
 }
 
 /// A pipe on loan. Dropped, it is closed, and the room for it goes to the next; [`Loan::give_back`] keeps it.
@@ -51,8 +53,8 @@ pub(super) struct Loan<'a> {
 pub(super) type Allowed = Arc<OwnedSemaphorePermit>;
 
 impl Pipes {
-    /// The pool of one of `shards` shards, for a library of `roots` roots; `open` counts the pipes of the process.
-    pub fn new(shards: usize, roots: usize, open: Arc<AtomicUsize>) -> Pipes {
+    /// The pool of one of `shards` shards; `open` counts the pipes of the process.
+    pub fn new(shards: usize, open: Arc<AtomicUsize>) -> Pipes {
         let pipes = (limits::PIPES_MAX / shards.max(1)).max(2);
         // A fill holds a pipe: a hung root must leave half of these, too.
         let fills_per_root = limits::FILLS_PER_ROOT_MAX.min(pipes / 2);
@@ -60,7 +62,8 @@ impl Pipes {
             at_rest: RefCell::default(),
             allowed: Arc::new(Semaphore::new(pipes)),
             fills: Arc::new(Semaphore::new(limits::FILLS_PER_SHARD_MAX)),
-            fills_by_root: (0..roots).map(|_| Arc::new(Semaphore::new(fills_per_root))).collect(),
+            fills_by_root: RefCell::default(),
+            fills_per_root,
             open,
             waiting: Cell::new(0),
             wanted: Notify::new(),
@@ -69,11 +72,17 @@ impl Pipes {
 
     /// Waits for the right to fill from the disk of this root.
     pub async fn permit(&self, root: usize) -> io::Result<FillPermit> {
-        let of_root = match self.fills_by_root.get(root) {
-            Some(fills) => Some(acquire(fills).await?),
-            None => None,
-        };
+        let fills = self.fills_of(root);
+        let of_root = acquire(&fills).await?;
         Ok(FillPermit { _of_shard: acquire(&self.fills).await?, _of_root: of_root })
+    }
+
+    fn fills_of(&self, root: usize) -> Arc<Semaphore> {
+        let mut fills = self.fills_by_root.borrow_mut();
+        while fills.len() <= root {
+            fills.push(Arc::new(Semaphore::new(self.fills_per_root)));
+        }
+        Arc::clone(&fills[root])
     }
 
     /// Waits for an empty pipe, and, when the process has no descriptors left, for somebody to give some back.
@@ -172,7 +181,7 @@ mod tests {
 
     #[test]
     fn one_hung_root_leaves_permits_to_the_others() {
-        let pipes = Pipes::new(2, 2, Arc::default());
+        let pipes = Pipes::new(2, Arc::default());
         let hung: Vec<_> = (0..limits::FILLS_PER_ROOT_MAX).map(|_| ready(pipes.permit(0)).unwrap()).collect();
         assert!(ready(pipes.permit(0)).is_none(), "root 0 has its half");
         assert!(ready(pipes.permit(1)).is_some(), "root 1 goes on");
@@ -183,7 +192,7 @@ mod tests {
     #[test]
     fn one_hung_root_leaves_pipes_to_the_others_however_many_shards_share_them() {
         for shards in 1..=limits::SHARDS_MAX {
-            let pipes = Pipes::new(shards, 2, Arc::default());
+            let pipes = Pipes::new(shards, Arc::default());
             let mut hung = Vec::new();
             while let Some(permit) = ready(pipes.permit(0)) {
                 hung.push((permit, ready(pipes.borrow()).unwrap()));
@@ -198,7 +207,7 @@ mod tests {
     fn a_full_pipe_is_given_up_soon_only_when_somebody_waits_for_one() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let pipes = Pipes::new(limits::PIPES_MAX, 1, Arc::default());
+            let pipes = Pipes::new(limits::PIPES_MAX, Arc::default());
             let (loan, _other) = (pipes.borrow().await.unwrap(), pipes.borrow().await.unwrap());
             let moment = limits::PIPE_PATIENCE_WANTED * 3;
             let since = Instant::now();
@@ -223,7 +232,7 @@ mod tests {
     #[test]
     fn pipes_are_bounded_kept_when_given_back_and_closed_when_dropped() {
         let open = Arc::<AtomicUsize>::default();
-        let pipes = Pipes::new(limits::PIPES_MAX / 2, 1, Arc::clone(&open));
+        let pipes = Pipes::new(limits::PIPES_MAX / 2, Arc::clone(&open));
         let first = ready(pipes.borrow()).unwrap();
         let second = ready(pipes.borrow()).unwrap();
         assert!(ready(pipes.borrow()).is_none(), "two are this shard's share");

@@ -11,13 +11,13 @@ use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::api::Services;
 use crate::auth::token::Proved;
-use crate::config::Net;
 use crate::http::date;
 use crate::http::reject::Reject;
 use crate::library::kept::Kept;
@@ -55,11 +55,7 @@ pub(super) struct Shard {
     pub films_kept: Notify,
     /// Tokens that were proved lately.
     pub proved: Proved,
-    /// How long a peer may take.
-    pub patience: Patience,
     pub phase: watch::Receiver<Phase>,
-    pub head_timeout: Duration,
-    pub keep_alive_timeout: Duration,
     /// Places for connections that were refused and are told so.
     refused: Semaphore,
     /// Told whenever a connection ends.
@@ -196,7 +192,7 @@ impl Door {
         })
     }
 
-    async fn accept(&self, net: &Net) -> io::Result<Accepted> {
+    async fn accept(&self, services: &Services) -> io::Result<Accepted> {
         match self {
             Door::Network(listener) => {
                 let (socket, peer) = listener.accept().await?;
@@ -205,6 +201,8 @@ impl Door {
             Door::Passed(listener) => {
                 let (socket, peer) = listener.accept().await?;
                 // Fails only on a connection that is gone already, which is seen when it is read.
+                let settings = services.settings();
+                let net = &settings.config.net;
                 let _ = socket::tune(&socket, &net.congestion_control, net.notsent_lowat);
                 Ok(Accepted::of_network(socket, peer.ip()))
             }
@@ -240,7 +238,7 @@ async fn accept(shard: Rc<Shard>, door: Door) {
     let mut complained = None;
     loop {
         let accepted = tokio::select! {
-            accepted = door.accept(&shard.state.services.config.net) => accepted,
+            accepted = door.accept(&shard.state.services) => accepted,
             _ = phase.wait_for(|phase| *phase >= Phase::HandingOver) => return,
         };
         match accepted {
@@ -276,17 +274,15 @@ impl<Count: FnMut()> Drop for CountsPanic<Count> {
 impl Shard {
     fn new(number: usize, state: Arc<State>, phase: watch::Receiver<Phase>) -> Shard {
         let services = &state.services;
-        let net = &services.config.net;
-        let (shards, roots) = (services.metrics.shard_count(), services.library.roots().len());
+        let shards = services.metrics.shard_count();
         Shard {
             pump: Pump {
                 engine: services.engine,
-                pipes: Pipes::new(shards, roots, Arc::clone(&services.metrics.pipes)),
+                pipes: Pipes::new(shards, Arc::clone(&services.metrics.pipes)),
                 hot: Hot::default(),
                 little_asked: Cell::default(),
                 counters: services.metrics.shard(number),
             },
-            patience: Patience { stall: net.stall_timeout, pause: net.pause_timeout },
             buffers: Buffers::default(),
             heads: Heads::default(),
             latest: Cell::default(),
@@ -294,8 +290,6 @@ impl Shard {
             films_kept: Notify::new(),
             proved: Proved::default(),
             phase,
-            head_timeout: net.head_timeout,
-            keep_alive_timeout: net.keep_alive_timeout,
             refused: Semaphore::new(limits::REFUSED_LINGERING_MAX),
             connection_ended: Notify::new(),
             arriving: Cell::default(),
@@ -370,8 +364,12 @@ impl Shard {
         metrics::add(if left.is_some() { &counters.resumed } else { &counters.connections }, 1);
         let seat = connections.admit(address);
         let viewer = Viewer::new(&self.state.services.playbacks);
-        let (patience, seat) = (self.patience, seat.as_ref());
-        let pacer = Pacer::new(self.state.services.config.net.notsent_lowat);
+        let (patience, pacer) = {
+            let settings = self.state.services.settings();
+            let net = &settings.config.net;
+            (Patience::of(net), Pacer::new(net.notsent_lowat))
+        };
+        let seat = seat.as_ref();
         let peer =
             Peer { socket, address, is_machine, patience, viewer, pacer, seat, halt: halt.filter(|_| seat.is_some()) };
         if seat.is_some() {

@@ -330,7 +330,7 @@ mod tests {
     fn turns_are_short_while_anybody_asks_for_little() {
         let pump = Pump {
             engine: Engine::Threads,
-            pipes: Pipes::new(1, 1, Arc::default()),
+            pipes: Pipes::new(1, Arc::default()),
             hot: Hot::default(),
             little_asked: Cell::default(),
             counters: Arc::default(),

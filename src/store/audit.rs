@@ -42,6 +42,8 @@ pub enum AuditAction {
     LinkMade,
     /// A stream was stopped by its user or an administrator.
     StreamStopped,
+    /// The configuration was read again, and is in force.
+    ConfigReloaded,
     /// The database came back from a backup, and all sessions and links were ended.
     Restored,
 }

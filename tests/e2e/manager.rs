@@ -3,12 +3,13 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::client::{self, Client, request};
-use crate::support::daemon::{Home, PASSWORD, USER};
+use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
 use crate::support::films::{self, BIG_FILM, BIG_FILM_BYTES, MIB, Pattern};
 use crate::support::manager::Manager;
 use crate::support::stopped::Stopped;
@@ -300,4 +301,155 @@ fn without_a_watchdog_nobody_is_fed() {
     assert!(!names.iter().any(|name| name.trim() == "watchdog"), "{names:?}");
     daemon.stop();
     assert_eq!(fed(&manager), 0);
+}
+
+/// A manager whose home is configured by its file, which begins with the films and nothing else.
+fn configured_manager() -> Manager {
+    let home = Home::new(&films::folder()).unset("VIDEOS_PATH").unset("REELWAY_VIDEO__MAX_STREAMS_PER_USER");
+    let mut manager = Manager::new(home);
+    manager.listen("127.0.0.1:0");
+    configure(&manager, &roots(&[&films::folder()]));
+    manager
+}
+
+fn configure(manager: &Manager, text: &str) {
+    std::fs::write(manager.home().configuration(), text).unwrap();
+}
+
+fn roots(folders: &[&Path]) -> String {
+    let rows = folders.iter().map(|folder| {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        format!("[[library.roots]]\nname = {name:?}\npath = {folder:?}\n")
+    });
+    rows.collect()
+}
+
+/// Asks for a reload and waits until it is over: what was told then.
+fn reload(manager: &Manager, daemon: &Daemon) -> String {
+    let before = manager.messages().len();
+    daemon.signal(Signal::HUP);
+    let reloading = manager.wait_for_after(before, "RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    let over = manager.messages().iter().position(|message| *message == reloading).unwrap() + 1;
+    manager.wait_for_after(over, "READY=1")
+}
+
+/// Goal: a configuration that is wrong is refused with its file and line, the one before stays, the status says so; a film that
+/// plays meanwhile has all its bytes. The next good one clears that.
+#[test]
+fn a_broken_configuration_is_refused_and_cuts_nothing() {
+    let manager = configured_manager();
+    let mut daemon = manager.start();
+    let mut viewer = Client::connect_narrow(daemon.address);
+    daemon.ask_film(&mut viewer, BIG_FILM, None);
+    viewer.expect(Pattern::of(BIG_FILM), 0, MIB);
+    configure(&manager, &format!("[video]\nmax_streams_per_user = \"many\"\n{}", roots(&[&films::folder()])));
+    let ready = reload(&manager, &daemon);
+    let place = format!(
+        "STATUS=Degraded: the changed configuration is refused: {}:2:",
+        manager.home().configuration().display()
+    );
+    assert!(ready.contains(&place), "{ready}");
+    let refused = daemon.log.wait_for("the configuration is refused; the one before stays in force");
+    assert_eq!(refused["level"], "error");
+    assert_eq!(daemon.fetch("GET", "/api/streams", &[]).head.status, 200);
+    configure(&manager, &roots(&[&films::folder()]));
+    let ready = reload(&manager, &daemon);
+    assert!(ready.contains("STATUS=Serving "), "{ready}");
+    viewer.expect(Pattern::of(BIG_FILM), MIB, BIG_FILM_BYTES - MIB);
+    drop(viewer);
+    daemon.stop();
+}
+
+/// Goal: what can change does so at once: how many films one user may play, what the log says, which pages may read, how long a
+/// connection may be idle; what needs a restart is named and stays; the audit trail has a row.
+#[test]
+fn what_can_change_changes_at_once_and_the_rest_is_named() {
+    let manager = configured_manager();
+    let mut daemon = manager.start();
+    let mut old = Client::connect(daemon.address);
+    assert_eq!(old.fetch("GET", "/health/live", &[]).head.status, 200);
+    let sections = "[server]\nport = 4444\n[sessions]\ncapacity = 8\n[video]\nmax_streams_per_user = 1\n\
+                    [net]\nkeep_alive_timeout = \"1s\"\ncors_origins = [\"*\"]\n[log]\nlevel = \"debug\"\n";
+    configure(&manager, &format!("{sections}{}", roots(&[&films::folder()])));
+    reload(&manager, &daemon);
+    let later = daemon.log.wait_for("takes effect after a restart");
+    assert_eq!(later["metadata"]["options"], "sessions.capacity", "the port is the environment's, as it was");
+    let changed = daemon.log.wait_for("the configuration is in force");
+    let changed = changed["metadata"]["changed"].as_str().unwrap();
+    assert!(changed.contains("video.max_streams_per_user") && !changed.contains("sessions.capacity"), "{changed}");
+    // One film for one user.
+    let mut viewer = Client::connect_narrow(daemon.address);
+    daemon.ask_film(&mut viewer, BIG_FILM, None);
+    viewer.expect(Pattern::of(BIG_FILM), 0, MIB);
+    let other = films::url_path(films::LONG_FILM);
+    assert_eq!(daemon.fetch("GET", &other, &[("User-Agent", "another")]).head.status, 429);
+    // Any page.
+    let answer =
+        daemon.fetch("GET", &films::url_path(BIG_FILM), &[("Range", "bytes=0-9"), ("Origin", "http://a.example")]);
+    assert_eq!(answer.head.field("access-control-allow-origin"), Some("*"));
+    // A new connection is closed after a second; one of before keeps what it began with.
+    let mut new = Client::connect(daemon.address);
+    assert_eq!(new.fetch("GET", "/health/live", &[]).head.status, 200);
+    new.expect_closed();
+    assert_eq!(old.fetch("GET", "/health/live", &[]).head.status, 200);
+    assert!(!daemon.log.lines_with("\"level\":\"debug\"").is_empty(), "the log has another level");
+    let shown = daemon.fetch("GET", "/api/admin/config", &[]).json();
+    assert_eq!(shown["video.max_streams_per_user"]["value"], 1, "{shown}");
+    assert_eq!(shown["sessions.capacity"]["value"], 64, "what is not in force is not shown as if it were");
+    eventually("the audit trail has a row", PATIENCE, || {
+        let audit = daemon.fetch("GET", "/api/admin/audit", &[]).json();
+        (audit["items"][0]["action"] == "config_reloaded").then_some(())
+    });
+    drop(viewer);
+    daemon.stop();
+}
+
+/// Goal: a root that is added can be watched, one that is removed cannot any more, and a film that plays from it plays on.
+#[test]
+fn roots_come_and_go_without_cutting_a_film() {
+    let manager = configured_manager();
+    let more = manager.home().path("more");
+    std::fs::create_dir(&more).unwrap();
+    std::fs::write(more.join("new.mp4"), vec![7; 1000]).unwrap();
+    let mut daemon = manager.start();
+    let mut viewer = Client::connect_narrow(daemon.address);
+    daemon.ask_film(&mut viewer, BIG_FILM, None);
+    viewer.expect(Pattern::of(BIG_FILM), 0, MIB);
+    assert_eq!(daemon.fetch("GET", &films::url_path("new.mp4"), &[]).head.status, 404);
+    configure(&manager, &roots(&[&more]));
+    reload(&manager, &daemon);
+    assert_eq!(daemon.fetch("GET", &films::url_path("new.mp4"), &[]).body, vec![7; 1000]);
+    assert_eq!(daemon.fetch("GET", &films::url_path(BIG_FILM), &[]).head.status, 404);
+    eventually("the list has the new film only", PATIENCE, || {
+        let listed = daemon.fetch("GET", "/api/videos", &[]).json();
+        let items = listed["items"].as_array().cloned().unwrap_or_default();
+        (items.len() == 1 && items[0]["filename"] == "new.mp4").then_some(())
+    });
+    viewer.expect(Pattern::of(BIG_FILM), MIB, BIG_FILM_BYTES - MIB);
+    drop(viewer);
+    daemon.stop();
+}
+
+/// Goal: the signing key is replaced without a restart: what the one before has signed is good for another day, and new tokens
+/// are signed by the new one.
+#[test]
+fn the_signing_key_is_replaced_by_a_reload() {
+    let manager = configured_manager();
+    let mut daemon = manager.start();
+    let name = |token: &str| token.split('.').next().unwrap().to_owned();
+    let before = daemon.token.clone();
+    std::fs::write(manager.home().state().join("jwt.key"), "another key, of more than thirty-two bytes").unwrap();
+    reload(&manager, &daemon);
+    assert_eq!(daemon.fetch("GET", "/api/streams", &[]).head.status, 200, "nobody is signed out");
+    let after = daemon.sign_in(USER, PASSWORD);
+    assert_ne!(name(&before), name(&after), "the header names the key");
+    daemon.token = after;
+    assert_eq!(daemon.fetch("GET", "/api/streams", &[]).head.status, 200);
+    // A key that cannot be one is refused, and the one before signs on.
+    std::fs::write(manager.home().state().join("jwt.key"), "short").unwrap();
+    let ready = reload(&manager, &daemon);
+    assert!(ready.contains("is refused: the signing key"), "{ready}");
+    assert_eq!(daemon.fetch("GET", "/api/streams", &[]).head.status, 200);
+    daemon.stop();
 }

@@ -72,6 +72,12 @@ impl Home {
         self
     }
 
+    /// Removes an environment variable.
+    pub fn unset(mut self, name: &str) -> Home {
+        self.environment.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Adds or replaces environment variables.
     pub fn set_many(self, variables: &[(&str, &str)]) -> Home {
         variables.iter().fold(self, |home, (name, value)| home.set(name, value))
@@ -88,8 +94,8 @@ impl Home {
         self.directory.path().join("state")
     }
 
-    /// The empty configuration file of this home, so that the one of the machine is never read.
-    fn configuration(&self) -> PathBuf {
+    /// The configuration file of this home, empty at first, so that the one of the machine is never read.
+    pub fn configuration(&self) -> PathBuf {
         self.path("empty.toml")
     }
 

@@ -4,7 +4,7 @@
 //! Remembered is only that we signed it and until when it lives; whether its session lives is asked every time, so that what
 //! is revoked is dead at once. One for each shard, so nobody waits for anybody.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::{Claims, MediaClaims};
@@ -36,6 +36,8 @@ pub struct Proof {
 #[derive(Debug)]
 pub struct Proved {
     places: RefCell<Box<[Option<Entry>]>>,
+    /// Of the keys by which all of it was proved.
+    generation: Cell<u64>,
 }
 
 struct Entry {
@@ -45,11 +47,18 @@ struct Entry {
 
 impl Default for Proved {
     fn default() -> Proved {
-        Proved { places: RefCell::new((0..PLACES).map(|_| None).collect()) }
+        Proved { places: RefCell::new((0..PLACES).map(|_| None).collect()), generation: Cell::new(0) }
     }
 }
 
 impl Proved {
+    /// Forgets what was proved by the keys of another generation: they may be none of ours any more.
+    pub fn keep_only(&self, generation: u64) {
+        if self.generation.replace(generation) != generation {
+            self.places.borrow_mut().fill_with(|| None);
+        }
+    }
+
     /// What a token said, if it was proved before and is good at `now`.
     pub fn look(&self, token: &str, now: u64) -> Option<Said> {
         let places = self.places.borrow();
@@ -106,6 +115,17 @@ mod tests {
         assert!(is_known("head.claims.signature", 10) && is_known("head.claims.signature", 20));
         assert!(!is_known("head.claims.signature", 9) && !is_known("head.claims.signature", 21));
         assert!(!is_known("hEad.claims.signature", 15) && !is_known("ead.claims.signature", 15) && !is_known("x", 15));
+    }
+
+    #[test]
+    fn what_older_keys_have_proved_is_forgotten() {
+        let proved = Proved::default();
+        proved.keep_only(0);
+        proved.note("head.claims.signature", proof(20));
+        proved.keep_only(0);
+        assert!(proved.look("head.claims.signature", 15).is_some());
+        proved.keep_only(1);
+        assert!(proved.look("head.claims.signature", 15).is_none());
     }
 
     #[test]
