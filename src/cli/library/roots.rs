@@ -71,7 +71,16 @@ impl Roots {
             let origin = loaded.config.shown.origin("library.roots");
             bail!("library.roots is set {origin}, which wins over {}: take it out there", self.file.display());
         }
-        replace(&self.file, &text)
+        Ok(())
+    }
+
+    /// Writes the roots, if they pass [`Roots::check`]. Where they stand.
+    ///
+    /// # Errors
+    /// With what is wrong; nothing is changed then.
+    pub fn write(&self) -> anyhow::Result<&Path> {
+        self.check()?;
+        replace(&self.file, &text(&self.roots))
             .with_context(|| format!("could not write {}; run this as root", self.file.display()))?;
         Ok(&self.file)
     }
