@@ -70,7 +70,10 @@ pub(super) fn hand_over(
     let _ = phase.send(Phase::Ended);
     let (connections, left_out) = handover::fitting(state.take_given_up(), systemd::store_capacity());
     if !left_out.is_empty() {
-        tracing::warn!(name: messages::HAND_OVER_FAILED, connections = left_out.len(), "more connections than FileDescriptorStoreMax= allows; they end");
+        tracing::warn!(
+            name: messages::HAND_OVER_FAILED, connections = left_out.len(),
+            "more connections than FileDescriptorStoreMax= allows; they end"
+        );
         left_out.iter().for_each(|connection| socket::reset_on_close(&connection.socket));
     }
     store(signals, state, connections)
@@ -89,7 +92,10 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
         let _ = told.send((connections, given));
     };
     if let Err(error) = std::thread::Builder::new().name("handover".into()).spawn(work) {
-        tracing::error!(name: messages::HAND_OVER_FAILED, %error, "connections could not be handed over: there is no thread for it");
+        tracing::error!(
+            name: messages::HAND_OVER_FAILED, %error,
+            "connections could not be handed over: there is no thread for it"
+        );
         return Outcome::Cut;
     }
     match signals.wait(stored) {
@@ -155,7 +161,10 @@ impl Inherited {
         let Found { connections, playbacks, lost } = match found {
             Ok(found) => found,
             Err(reason) => {
-                tracing::warn!(name: messages::HAND_OVER_FAILED, reason, "connections of the process before could not be resumed");
+                tracing::warn!(
+                    name: messages::HAND_OVER_FAILED, reason,
+                    "connections of the process before could not be resumed"
+                );
                 return Vec::new();
             }
         };
