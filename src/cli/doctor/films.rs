@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn each_fault_of_a_root_has_its_finding() {
-        let cases: [(fn(&mut Root), &[&str]); 10] = [
+        type Spoil = fn(&mut Root);
+        let cases: [(Spoil, &[&str]); 10] = [
             (|_| {}, &[]),
             (|root| root.unmounted = Some("/srv".into()), &["!library.mount"]),
             (|root| root.resolved = None, &["!library.missing"]),

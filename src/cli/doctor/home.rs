@@ -156,7 +156,8 @@ mod tests {
     #[test]
     fn each_fault_of_names_and_sleep_has_its_finding() {
         let stopped = || Unit::of("LoadState=loaded\nActiveState=inactive");
-        let cases: [(&dyn Fn(&mut Facts), &[&str]); 9] = [
+        type Spoil<'a> = &'a dyn Fn(&mut Facts);
+        let cases: [(Spoil<'_>, &[&str]); 9] = [
             (&|_| {}, &[]),
             (&|facts| facts.avahi = Unit::default(), &["names.none"]),
             (&|facts| facts.avahi = stopped(), &["!names.stopped"]),

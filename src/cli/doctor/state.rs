@@ -344,7 +344,8 @@ mod tests {
     #[test]
     fn each_fault_of_a_state_has_its_finding() {
         assert_eq!(marked(&judge(&healthy())), [""; 0]);
-        let cases: [(fn(&mut Facts), &[&str]); 22] = [
+        type Spoil = fn(&mut Facts);
+        let cases: [(Spoil, &[&str]); 22] = [
             (|facts| (facts.folder, facts.is_given_at_start) = (Some((0, 0o755)), true), &["state.owner"]),
             (|facts| facts.user_number = None, &["!state.user"]),
             (|facts| facts.folder = Some((0, 0o700)), &["!state.owner", "!state.files"]),
