@@ -99,7 +99,7 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
         return Outcome::Cut;
     }
     match signals.wait(stored) {
-        Either::Signal(_) => Outcome::Cut,
+        Either::Signal => Outcome::Cut,
         Either::Other(Ok((_, Ok(())))) => Outcome::Done,
         Either::Other(Ok((connections, Err(reason)))) => {
             // Whatever of it was stored must not be resumed by anybody else.

@@ -18,8 +18,8 @@ pub(super) struct Signals {
 
 /// What was waited for.
 pub(super) enum Either<T> {
-    /// A signal, by its name.
-    Signal(&'static str),
+    /// A signal.
+    Signal,
     /// The other thing.
     Other(T),
 }
@@ -66,7 +66,7 @@ impl Signals {
     pub fn wait<T>(&mut self, other: impl Future<Output = T>) -> Either<T> {
         self.runtime.block_on(async {
             tokio::select! {
-                name = self.sources.next() => Either::Signal(name),
+                () = self.sources.next() => Either::Signal,
                 other = other => Either::Other(other),
             }
         })
@@ -108,10 +108,11 @@ impl Signals {
 }
 
 impl Sources {
-    async fn next(&mut self) -> &'static str {
+    /// Waits for a signal to end.
+    async fn next(&mut self) {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
