@@ -42,7 +42,10 @@ enum Of {
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 /// Changes the level.
-static LEVEL: OnceLock<Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>> = OnceLock::new();
+static LEVEL: OnceLock<SetLevel> = OnceLock::new();
+
+/// Sets the level of what is written, by its name.
+type SetLevel = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// Lines dropped so far because nobody read them.
 pub fn lines_dropped() -> u64 {

@@ -31,5 +31,5 @@ impl Config {
 /// Whether a change of this key takes effect after a restart only.
 pub fn is_fixed(key: &str) -> bool {
     let names = |named: &&str| if named.ends_with('.') { key.starts_with(*named) } else { key == *named };
-    FIXED.iter().any(|named| names(&named)) && !NOT_FIXED.contains(&key)
+    FIXED.iter().any(names) && !NOT_FIXED.contains(&key)
 }
