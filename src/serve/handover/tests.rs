@@ -213,7 +213,7 @@ fn no_spoilt_note_does_any_harm() {
             match next(4) {
                 0 => spoilt[place] = b"0123456789-{}[]\",:ntf"[next(21)],
                 1 => spoilt[place] = next(256) as u8,
-                2 => drop(spoilt.remove(place)),
+                2 if spoilt.len() > 1 => drop(spoilt.remove(place)),
                 _ => spoilt.truncate(place.max(1)),
             }
         }
