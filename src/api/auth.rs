@@ -210,7 +210,7 @@ pub async fn caller(
         Carried::Media(token) => (token, false, true),
         Carried::Any(token) => (token, true, true),
     };
-    proved.keep_only(services.settings().generation);
+    proved.keep_only(services.in_force.generation());
     let said = match proved.look(&token, now.seconds().unsigned_abs()) {
         Some(said) => said,
         None => prove_token(services, proved, &token, is_session, now)?,

@@ -4,6 +4,7 @@
 //! changes (a film that plays, a connection) keeps what it began with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -29,21 +30,32 @@ pub struct Settings {
 
 /// The settings in force.
 #[derive(Debug)]
-pub struct InForce(ArcSwap<Settings>);
+pub struct InForce {
+    settings: ArcSwap<Settings>,
+    generation: AtomicU64,
+}
 
 impl InForce {
     /// These, until they are replaced.
     pub fn new(settings: Settings) -> InForce {
-        InForce(ArcSwap::from_pointee(settings))
+        InForce { generation: AtomicU64::new(settings.generation), settings: ArcSwap::from_pointee(settings) }
     }
 
     /// Those of now.
     pub fn load(&self) -> Guard<Arc<Settings>> {
-        self.0.load()
+        self.settings.load()
+    }
+
+    /// How often they were replaced: these, or newer ones by now.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Puts others in force.
     pub fn replace(&self, settings: Settings) {
-        self.0.store(Arc::new(settings));
+        let generation = settings.generation;
+        self.settings.store(Arc::new(settings));
+        // Only now: who is told of a generation has its settings, or newer ones.
+        self.generation.store(generation, Ordering::Release);
     }
 }

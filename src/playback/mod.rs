@@ -27,7 +27,7 @@ mod viewer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub use viewer::{News, Playing, Told, Viewer};
 pub struct Playbacks {
     slots: Box<[Slot]>,
     bounds: ArcSwap<Bounds>,
+    /// [`Bounds::connections_max`], which every range is held to.
+    connections_max: AtomicUsize,
     /// Taken where a playback begins or ends, and where their paces are divided. Holds what the sessions of those that ended
     /// have not been told yet.
     door: Mutex<Vec<Streamed>>,
@@ -193,13 +195,20 @@ impl Playbacks {
     pub fn new(bounds: Bounds) -> Playbacks {
         let count = bounds.playbacks_max.max(limits::PLAYBACK_SLOTS_MIN);
         let slots = (0..count).map(|_| Slot::default()).collect();
-        Playbacks { slots, bounds: ArcSwap::from_pointee(bounds), door: Mutex::default() }
+        let connections_max = AtomicUsize::new(bounds.connections_max);
+        Playbacks { slots, bounds: ArcSwap::from_pointee(bounds), connections_max, door: Mutex::default() }
     }
 
     /// From now on these are the bounds. What is held stays; how fast it may go is divided anew.
     pub fn set_bounds(&self, bounds: Bounds, now: Timestamp) {
+        self.connections_max.store(bounds.connections_max, Ordering::Relaxed);
         self.bounds.store(Arc::new(bounds));
         self.divide(now);
+    }
+
+    /// How many connections of one playback may send at once.
+    fn connections_max(&self) -> usize {
+        self.connections_max.load(Ordering::Relaxed)
     }
 
     /// How many playbacks there can be at most, whatever the bounds say.
@@ -300,7 +309,7 @@ impl Playbacks {
 
     fn join_held(&self, key: Key) -> Option<Result<Arc<Held>, Refused>> {
         let held = self.find(key)?;
-        match held.join(self.bounds.load().connections_max) {
+        match held.join(self.connections_max()) {
             Join::Joined => Some(Ok(held)),
             Join::Full => Some(Err(Refused::Connections)),
             Join::Closed => None,

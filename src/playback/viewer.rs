@@ -91,7 +91,7 @@ impl<'a> Viewer<'a> {
             part.held.key == key && is_same_place && part.member.told().is_none()
         };
         let Some(part) = part.as_ref().filter(is_same) else { return Ok(false) };
-        match part.held.join(self.playbacks.bounds.load().connections_max) {
+        match part.held.join(self.playbacks.connections_max()) {
             Join::Joined => Ok(true),
             Join::Full => Err(Refused::Connections),
             Join::Closed => Ok(false),
