@@ -93,7 +93,13 @@ impl Unit {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         command.arg(format!("{UNIT_NAME}reelway-e2e-{}-{number}.service", std::process::id()));
         for property in &self.properties {
-            command.arg(format!("--property={property}"));
+            match property.split_once('=') {
+                // systemd-run understands the words of these one by one only.
+                Some((key @ ("IPAddressAllow" | "IPAddressDeny"), networks)) => {
+                    command.args(networks.split_whitespace().map(|network| format!("--property={key}={network}")));
+                }
+                _ => _ = command.arg(format!("--property={property}")),
+            }
         }
         command.arg(format!("--property=ReadWritePaths={}", home.display()));
         command.arg(format!("--working-directory={}", home.display()));
