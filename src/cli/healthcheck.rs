@@ -1,7 +1,7 @@
 //! `reelway healthcheck`: asks the running daemon how it is. For service managers and monitors.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
@@ -45,11 +45,15 @@ fn sentence(status: &str, health: &Value) -> String {
     text
 }
 
-/// An address that listens on all interfaces is reached on this machine's own.
+/// An address that listens on all interfaces is reached on this machine's own. `[::]` is for IPv4 too, and where
+/// `net.ipv6.conf.all.disable_ipv6` is set there is no `[::1]` to be reached at.
 pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            let has_ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+            address.set_ip(if has_ipv6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() });
+        }
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
     address
