@@ -18,6 +18,7 @@ check() {
         failures=$((failures + 1))
         echo "FAIL  $sentence"
         tail -n 12 <<<"$said" | cut -c1-400 | sed 's/^/      | /'
+        return 1
     fi
 }
 

@@ -14,6 +14,7 @@ check() {
         failures=$((failures + 1))
         echo "FAIL  $sentence"
         tail -n 20 <<<"$said" | cut -c1-400 | sed 's/^/      | /'
+        return 1
     fi
 }
 must() { local before=$failures; check "$@"; [ "$failures" = "$before" ] || finish; }
