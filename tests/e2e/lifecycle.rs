@@ -1,10 +1,10 @@
 //! Starting and ending: drain on SIGTERM, its limits, one daemon a state, durable accounts, honest refusals to start.
 
-use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use rustix::process::{Signal, geteuid};
 
@@ -271,4 +271,23 @@ fn the_signing_key_is_private() {
         let is_there = bytes.windows(PASSWORD.len()).any(|bytes| bytes == PASSWORD.as_bytes());
         assert!(!is_there, "the password is on disk");
     }
+}
+
+/// Goal: where the suite is told to run in the sandbox of the installed unit, its daemons do: as the user of the unit, with
+/// no new privileges, and with its filter of system calls. Elsewhere they run as whoever runs the tests.
+#[test]
+fn told_to_run_in_the_installed_unit_it_does() {
+    let daemon = Home::new(&films::folder()).start();
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.process())).unwrap();
+    let first_of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().next()).unwrap_or_else(|| panic!("no {name} in {status}"))
+    };
+    if env::var_os("REELWAY_E2E_UNIT").is_none() {
+        assert_eq!(first_of("Uid:"), geteuid().as_raw().to_string());
+        return;
+    }
+    let user = run(program("id").args(["-u", "reelway"]), PATIENCE);
+    assert_eq!(first_of("Uid:"), String::from_utf8_lossy(&user.stdout).trim());
+    assert_eq!((first_of("NoNewPrivs:"), first_of("Seccomp:")), ("1", "2"));
 }
