@@ -136,7 +136,7 @@ pub const START_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 pub const START_EXTENSION: Duration = Duration::from_secs(30);
 /// How long it asks: a database of gigabytes on a slow disk is read, and copied, within this.
 pub const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
-/// How long a thread that waits for disks may be silent before the watchdog takes it for stuck: an fsync of a slow disk, behind
+/// How long a thread that waits for disks may be silent before the watchdog takes it for stuck: one fsync of a slow disk, behind
 /// all that others write to it, takes a minute and more.
 pub const DISK_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How long the log has to write why the daemon is about to be ended.

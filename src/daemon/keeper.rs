@@ -39,17 +39,17 @@ impl Keeper {
             let (mut complained, mut laptop, mut looks) = (false, Laptop::new(), 0_u32);
             while ended.recv_timeout(limits::KEEPER_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 let now = laptop.look(&state);
-                look_after(&state, &status, now, &mut complained);
+                look_after(&state, &status, now, beats.as_ref(), &mut complained);
                 looks = looks.wrapping_add(1);
                 if looks.is_multiple_of(limits::KEEPER_LOOKS_FOR_ACCOUNTS) {
-                    status.look_for_accounts(&state);
+                    waiting(beats.as_ref(), || status.look_for_accounts(&state));
                 }
                 status.tell(&state);
                 if let Some(Beats { pulse, .. }) = &beats {
                     pulse.beat(Instant::now());
                 }
             }
-            look_after(&state, &status, now(), &mut complained);
+            look_after(&state, &status, now(), beats.as_ref(), &mut complained);
         };
         let thread = std::thread::Builder::new().name("keeper".into()).spawn(run);
         Ok(Keeper { end, thread: thread.map_err(|error| Fault::new("start the keeper", error))? })
@@ -63,8 +63,20 @@ impl Keeper {
     }
 }
 
+/// Has the store do something. Its threads are watched by themselves, and who waits behind several slow commits is not stuck.
+fn waiting<T>(beats: Option<&Beats>, work: impl FnOnce() -> T) -> T {
+    if let Some(Beats { pulse, .. }) = beats {
+        pulse.rest();
+    }
+    let done = work();
+    if let Some(Beats { pulse, .. }) = beats {
+        pulse.beat(Instant::now());
+    }
+    done
+}
+
 /// One look. A fault is told once, until it is over: the next look tries again.
-fn look_after(state: &State, status: &Status, now: Timestamp, complained: &mut bool) {
+fn look_after(state: &State, status: &Status, now: Timestamp, beats: Option<&Beats>, complained: &mut bool) {
     let services = &state.services;
     let mut played = Vec::new();
     for Streamed { key, session_id, bytes } in services.playbacks.swept(now) {
@@ -79,10 +91,11 @@ fn look_after(state: &State, status: &Status, now: Timestamp, complained: &mut b
         }
     }
     let rested = services.sessions.put_to_rest(now, services.settings().config.sessions.timeout);
-    let written = block_on(async {
+    let write = async {
         services.guests.written_behind(played).await?;
         services.sessions.written_behind(rested).await
-    });
+    };
+    let written = waiting(beats, || block_on(write));
     status.note_store(written.as_ref().err().map(ToString::to_string));
     match written {
         Ok(_) => *complained = false,

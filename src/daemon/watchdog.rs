@@ -1,7 +1,8 @@
 //! The service manager's watchdog: it is fed for as long as every thread that others wait for shows life (sd_watchdog_enabled(3)).
 //!
 //! The one idea: who is fed by a timer alone is fed by a daemon that is stuck. So each shard, the main thread and the keeper
-//! have a pulse, and both threads of the store are asked for an answer through the queue that everybody's work goes through.
+//! have a pulse, and both threads of the store are asked for an answer through the queue that everybody's work goes through;
+//! one that comes on with what it has to do lives as well, however much of it there is.
 //! Shards never wait for a disk, so they are believed to be stuck soon; the store does, and has the time that a slow disk's
 //! fsync takes. When one is stuck, which one is said, and the restart is asked for at once.
 //!
@@ -158,36 +159,43 @@ impl Thread {
 
 type Answer = Pin<Box<dyn Future<Output = Result<(), store::Fault>> + Send>>;
 
-/// A thread of the store, which shows life by answering.
+/// A thread of the store, which shows life by answering, and by coming on.
 struct Asked {
     thread: Thread,
     ask: Box<dyn Fn() -> Answer + Send>,
     /// What it was asked and has not answered yet.
     question: Option<Answer>,
+    /// How far it has come, in steps that each wait for the disk but once.
+    steps: Box<dyn Fn() -> u64 + Send>,
+    /// That at the last look.
+    steps_seen: u64,
     has_ended: bool,
 }
 
 impl Asked {
     fn writer(store: &Store) -> Asked {
-        let store = store.clone();
-        Asked::new(store::WRITER, move || {
+        let (store, counted) = (store.clone(), store.clone());
+        let ask = move || -> Answer {
             let store = store.clone();
             Box::pin(async move { store.ping_writer().await })
-        })
+        };
+        Asked::new(store::WRITER, ask, move || counted.writer_steps())
     }
 
     fn reader(store: &Store) -> Asked {
-        let store = store.clone();
-        Asked::new(store::READER, move || {
+        let (store, counted) = (store.clone(), store.clone());
+        let ask = move || -> Answer {
             let store = store.clone();
             Box::pin(async move { store.ping().await })
-        })
+        };
+        Asked::new(store::READER, ask, move || counted.counts().reads)
     }
 
-    fn new(name: &str, ask: impl Fn() -> Answer + Send + 'static) -> Asked {
+    fn new(name: &str, ask: impl Fn() -> Answer + Send + 'static, steps: impl Fn() -> u64 + Send + 'static) -> Asked {
         let pulse = Arc::new(Pulse::new(name, Instant::now()));
         let thread = Thread { pulse, patience: limits::DISK_SILENCE_MAX };
-        Asked { thread, ask: Box::new(ask), question: None, has_ended: false }
+        let steps_seen = steps();
+        Asked { thread, ask: Box::new(ask), question: None, steps: Box::new(steps), steps_seen, has_ended: false }
     }
 
     /// Hears the answer, if it has come, and asks anew.
@@ -202,6 +210,10 @@ impl Asked {
             // That the database fails is not that nobody is there.
             Poll::Ready(Ok(()) | Err(_)) => self.thread.pulse.beat(now),
         }
+        let steps = (self.steps)();
+        if std::mem::replace(&mut self.steps_seen, steps) != steps {
+            self.thread.pulse.beat(now);
+        }
         let silence = self.thread.pulse.silence(now);
         let ended = self.has_ended.then(|| Stuck { name: self.thread.pulse.name.clone(), silence });
         ended.or_else(|| self.thread.look(now))
@@ -214,6 +226,7 @@ mod tests {
     use std::future::ready;
     use std::path::PathBuf;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     const WATCHDOG: Duration = Duration::from_secs(30);
 
@@ -254,10 +267,13 @@ mod tests {
     /// Somebody who is asked, and answers as the test says: for every question one, or none yet.
     fn asked(answers: Vec<Option<Result<(), store::Fault>>>) -> Asked {
         let answers = Mutex::new(answers.into_iter());
-        Asked::new("store-writer", move || match answers.lock().unwrap().next().flatten() {
-            Some(answer) => Box::pin(ready(answer)),
-            None => Box::pin(std::future::pending()),
-        })
+        let ask = move || -> Answer {
+            match answers.lock().unwrap().next().flatten() {
+                Some(answer) => Box::pin(ready(answer)),
+                None => Box::pin(std::future::pending()),
+            }
+        };
+        Asked::new("store-writer", ask, || 0)
     }
 
     #[test]
@@ -269,6 +285,24 @@ mod tests {
         assert_eq!(store.look(after(start, 129)), None, "a slow disk");
         let stuck = store.look(after(start, 131)).expect("it has been silent since it answered");
         assert_eq!((stuck.name.as_str(), stuck.silence.as_secs()), ("store-writer", 121));
+    }
+
+    #[test]
+    fn a_store_that_comes_on_lives_however_late_it_answers() {
+        let busy = || Some(Err(store::Fault::Busy { file: PathBuf::new() }));
+        let steps = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&steps);
+        let mut store = asked(vec![busy(), busy(), busy(), None]);
+        store.steps = Box::new(move || counted.load(Ordering::Relaxed));
+        let start = Instant::now();
+        // Each of its commits takes 110 s, and so much waits that it takes no question, and then answers none.
+        for commit in 0..6 {
+            assert_eq!(store.look(after(start, 110 * commit)), None, "after {commit} commits");
+            steps.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(store.look(after(start, 660)), None);
+        assert_eq!(store.look(after(start, 779)), None);
+        assert!(store.look(after(start, 781)).is_some(), "it comes on no more");
     }
 
     #[test]

@@ -39,6 +39,11 @@ impl Pulse {
         self.last.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// It waits for another thread, which is watched itself: until it beats again its silence means nothing.
+    pub fn rest(&self) {
+        self.last.store(u64::MAX, Ordering::Relaxed);
+    }
+
     /// For how long nothing was heard of it. The time in which the machine is suspended does not count (CLOCK_MONOTONIC).
     pub fn silence(&self, now: Instant) -> Duration {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
@@ -69,5 +74,16 @@ mod tests {
         pulse.beat(at(7));
         assert_eq!(pulse.silence(at(7)), Duration::ZERO);
         assert_eq!(pulse.silence(at(12)), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn who_rests_is_not_silent_until_it_has_shown_life_again() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let pulse = Pulse::new("a thread", start);
+        pulse.rest();
+        assert_eq!(pulse.silence(at(1_000_000)), Duration::ZERO);
+        pulse.beat(at(1_000_000));
+        assert_eq!(pulse.silence(at(1_000_007)), Duration::from_secs(7));
     }
 }

@@ -81,6 +81,8 @@ struct Counters {
     reads: AtomicU64,
     writes: AtomicU64,
     commits: AtomicU64,
+    /// Beginnings and ends of whatever the writer waits for a disk in: while they become more it lives.
+    writer_steps: AtomicU64,
 }
 
 impl Store {
@@ -117,6 +119,12 @@ impl Store {
             writes: counters.writes.load(Ordering::Relaxed),
             commits: counters.commits.load(Ordering::Relaxed),
         }
+    }
+
+    /// How far the thread that writes has come, in steps of one job, or one commit, each. It counts on while a group of writes is
+    /// on its way, and nobody is answered yet.
+    pub fn writer_steps(&self) -> u64 {
+        self.0.counters.writer_steps.load(Ordering::Relaxed)
     }
 
     /// Whether the database answers: one row is read from a table.

@@ -118,6 +118,21 @@ async fn what_waits_while_the_writer_is_busy_shares_one_commit() {
 }
 
 #[tokio::test]
+async fn the_steps_of_the_writer_are_seen_within_a_group() {
+    let place = Place::new();
+    let added = || place.store.user_add(new_user("ann"), noted(), at(1));
+    let before = place.store.writer_steps();
+    let in_group = {
+        let store = place.store.clone();
+        let work = move |_: &rusqlite::Connection| Ok(store.writer_steps());
+        place.store.write(work).await.unwrap()
+    };
+    assert!(in_group > before, "it has begun, and nobody was answered yet");
+    added().await.unwrap();
+    assert!(place.store.writer_steps() > in_group);
+}
+
+#[tokio::test]
 async fn a_group_has_at_most_the_jobs_that_limits_allow() {
     let place = Place::new();
     let (release, holding) = place.hold_writer();

@@ -177,7 +177,11 @@ impl Writer {
         self.connection.is_autocommit()
     }
 
+    /// Runs what begins or ends a group or a job, so that a step is seen before it and another after it.
     fn batch(&self, sql: &str) -> Result<(), Fault> {
-        self.connection.execute_batch(sql).map_err(|error| Fault::of(&self.file, &error))
+        self.counters.writer_steps.fetch_add(1, Ordering::Relaxed);
+        let done = self.connection.execute_batch(sql).map_err(|error| Fault::of(&self.file, &error));
+        self.counters.writer_steps.fetch_add(1, Ordering::Relaxed);
+        done
     }
 }
