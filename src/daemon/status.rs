@@ -33,8 +33,12 @@ pub(super) struct Seen {
     pub signed_in: usize,
 }
 
-/// The line.
+/// The line. Paths and what the database says stand in it, and may have line breaks.
 pub(super) fn line(seen: &Seen) -> String {
+    on_one_line(&said(seen))
+}
+
+fn said(seen: &Seen) -> String {
     if let Some(connections) = seen.draining {
         return match connections {
             0 => "Draining: the last answers are out".to_owned(),
@@ -81,7 +85,7 @@ fn grouped(count: usize) -> String {
 
 /// A sentence of several lines as one: a message to the service manager has an assignment a line.
 pub(super) fn on_one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// What was told last, and what is wrong as far as others than the library know.
@@ -106,10 +110,15 @@ impl Status {
     /// Tells how it is, if that is not what was told last.
     pub fn tell(&self, state: &State) {
         let line = self.now(state);
-        let mut known = self.known();
-        if known.told != line {
+        let is_told = std::mem::replace(&mut self.known().told, line.clone()) == line;
+        // Unlocked: it may wait for the service manager, and others want to note something meanwhile.
+        if !is_told {
             systemd::status(&line);
-            known.told = line;
+            let mut known = self.known();
+            if known.told != line {
+                // Somebody else has told another: which came last is not known, so the next look tells again.
+                known.told.clear();
+            }
         }
     }
 
@@ -234,6 +243,9 @@ mod tests {
         let troubles = vec!["the root a is not available".to_owned(), "database: disk is full".to_owned()];
         let seen = Seen { troubles, ..well() };
         assert_eq!(line(&seen), "Degraded: the root a is not available; database: disk is full");
+        let missing = "the root a (/srv/a\nREADY=1\rx) is not available".to_owned();
+        let told = line(&Seen { troubles: vec![missing], ..well() });
+        assert_eq!(told, "Degraded: the root a (/srv/a; READY=1; x) is not available");
     }
 
     #[test]
