@@ -127,7 +127,9 @@ pub(super) const OPTIONS: &[Row] = &[
         "server.drain_timeout",
         duration(0, 24 * HOUR),
         r#""30s""#,
-        "When the daemon is told to stop, responses being sent may go on for so long.",
+        "When a daemon without a service manager is told to stop, responses being sent may go on for so long. The service of \
+         the package waits 7 seconds for short ones, and hands films to systemd instead: a restart goes on with them, a stop \
+         ends them.",
     ),
     row(
         "library.roots",
