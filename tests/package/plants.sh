@@ -18,6 +18,7 @@ socket_stopped         problem:service.socket
 socket_disabled        problem:service.disabled
 service_failed         problem:service.failed
 daemon_reload          problem:service.reload
+store_lowered          problem:service.handover
 port_taken             problem:service.port
 foreign_lock           problem:service.lock
 program_replaced       problem:service.version
@@ -134,6 +135,8 @@ plant_service_failed() { service_line ExecStart= 'ExecStart=/bin/false' Restart=
 mend_service_failed() { no_service_line; }
 plant_daemon_reload() { mkdir -p "$DROP_INS"; echo '[Service]' >"$DROP_INS/plant.conf"; }
 mend_daemon_reload() { rm "$DROP_INS/plant.conf"; systemctl daemon-reload; }
+plant_store_lowered() { service_line FileDescriptorStoreMax=16; }
+mend_store_lowered() { no_service_line; }
 plant_port_taken() {
     stop_it
     python3 -c 'import socket, signal; s = socket.create_server(("127.0.0.1", 3000)); open("/run/stranger", "w").close(); signal.pause()' &

@@ -16,7 +16,8 @@ const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What is asked of each unit.
 const PROPERTIES: &str = "LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,StatusText,NeedDaemonReload,MainPID,\
-    Environment,EnvironmentFiles,User,StateDirectory,LimitNOFILE,MemoryMax,MemoryHigh,IPAddressAllow,IPAddressDeny,SystemCallFilter,Listen";
+    Environment,EnvironmentFiles,User,StateDirectory,LimitNOFILE,MemoryMax,MemoryHigh,IPAddressAllow,IPAddressDeny,SystemCallFilter,\
+    FileDescriptorStoreMax,Listen";
 
 /// The standard output of a command that succeeded in time.
 pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {

@@ -170,10 +170,25 @@ fn units(facts: &Facts) -> Vec<Finding> {
             );
         }
     }
+    found.extend(handover(service));
     if !found.iter().any(|finding| finding.id == "service.masked") {
         found.extend(activation(facts));
     }
     found
+}
+
+/// Whether the daemon hands over more than systemd keeps.
+fn handover(service: &Unit) -> Option<Finding> {
+    let kept: u64 = service.get("FileDescriptorStoreMax").parse().ok()?;
+    let variables = service.variables();
+    let (_, handed, _) = variables.iter().rfind(|(name, _, _)| name == "FDSTORE")?;
+    (handed.parse().is_ok_and(|handed: u64| handed > kept)).then(|| {
+        let what = format!("FileDescriptorStoreMax={kept} of reelway.service is less than Environment=FDSTORE={handed}");
+        let fix = format!(
+            "systemctl edit reelway, below [Service]: Environment=FDSTORE={kept}; then systemctl restart reelway.service"
+        );
+        problem("service.handover", what, fix).because("a restart hands over more connections than systemd keeps: it cuts them")
+    })
 }
 
 /// Whether it runs, or will when somebody comes, or at boot.
@@ -346,6 +361,12 @@ mod tests {
             ("ActiveState=active\nNeedDaemonReload=yes", "ActiveState=active", "!service.reload"),
         ] {
             assert_eq!(marked(&judge(&facts(service, socket))), [expected], "{service} {socket}");
+        }
+        for (kept, expected) in [(4096, None), (100, Some("!service.handover")), (0, Some("!service.handover"))] {
+            let unit =
+                format!("ActiveState=active\nMainPID=77\nEnvironment=A=b FDSTORE=4096\nFileDescriptorStoreMax={kept}");
+            let found = marked(&judge(&facts(&unit, "ActiveState=active")));
+            assert_eq!(found.first().map(String::as_str), expected, "{kept}");
         }
         let mut masked = healthy();
         masked.service = Unit::of("LoadState=masked");
