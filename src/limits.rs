@@ -151,7 +151,8 @@ pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const REFUSED_LINGERING_MAX: usize = 64;
 /// How long a head or a body that has begun to arrive may go on when the daemon drains.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long short responses may take before a restart hands over what there is; what is not over by then is cut.
+/// How long short responses may take before a restart hands over what there is. What is not over by then is drained for twice
+/// [`DRAIN_PATIENCE`] more, and then cut.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, about 1.3 s for
 /// 4096. With the drain that follows when it does not, that is less than `TimeoutStopSec=` of the unit.
@@ -328,8 +329,9 @@ pub const LIST_ITEMS_MAX: usize = 200;
 
 /// Log lines that may wait for whoever reads stderr. When it is full lines are dropped, never a stream delayed.
 pub const LOG_QUEUE_MAX: usize = 4096;
-/// Events that may wait for the journal: 40 bytes each, and some 300 more while it waits. What it does not read at once is
-/// little, or comes without end.
+/// Events that may wait for the journal: 40 bytes each, and some 300 more while it waits; one whose path is as long as may be
+/// takes [`EVENT_VALUE_BYTES_MAX`] for that value, and a thousand of these 8 MiB a value. What it does not read at once is little,
+/// or comes without end.
 pub const JOURNAL_QUEUE_MAX: usize = 1024;
 /// How long the end of the daemon waits for whoever reads the log.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

@@ -32,7 +32,7 @@ pub const STOPPED: &str = "88ffee9f0ed04f9292a5ab4370e48954";
 pub const HANDED_OVER: &str = "02ed1eaf563a4728a89847bbafcd2af9";
 /// The daemon has started, and goes on with the connections of the one before it.
 pub const TAKEN_OVER: &str = "bdfadeed76724f42974fe7d07fec8a22";
-/// Connections could not be handed to the next daemon, and were closed.
+/// Connections could not be handed to the next daemon: they end with this one, drained or cut.
 pub const HAND_OVER_FAILED: &str = "45c73bcbbe7542659530bd3fa4eecf9c";
 /// The service manager passes sockets in the place of configured ones, or something that is not for us.
 pub const SOCKETS_PASSED: &str = "6edf8435c2ba456ba2041ad769381826";

@@ -20,7 +20,7 @@ pub(super) enum Woken {
     Readable(io::Result<()>),
     /// It is time to look how the connection stands.
     Time,
-    /// The daemon drains.
+    /// The daemon drains, or hands its connections over.
     Draining,
 }
 

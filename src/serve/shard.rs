@@ -232,7 +232,7 @@ async fn let_go(shard: Rc<Shard>) {
     }
 }
 
-/// Accepts until the daemon ends; then the listener is closed with this task.
+/// Accepts until the daemon hands over or drains; then the listener is closed with this task.
 async fn accept(shard: Rc<Shard>, door: Door) {
     let mut phase = shard.phase.clone();
     let mut complained = None;
