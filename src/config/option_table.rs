@@ -111,11 +111,28 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
 
 /// Every option, by section.
 pub(super) const OPTIONS: &[Row] = &[
-    row("server.host", Kind::Host, r#""localhost""#, "The address to listen on."),
-    row("server.port", integer(0, 65535), "3000", "The port to listen on; 0 lets the kernel choose one.")
-        .variable("PORT", Form::Value),
-    row("server.listen", Kind::Addresses, "[]", "Several addresses with ports, instead of host and port.")
-        .example(r#"["192.168.1.9:3000", "[::1]:3000"]"#),
+    row(
+        "server.host",
+        Kind::Host,
+        r#""localhost""#,
+        "The address to listen on. The service of the package listens where reelway.socket says, and not here.",
+    ),
+    row(
+        "server.port",
+        integer(0, 65535),
+        "3000",
+        "The port to listen on; 0 lets the kernel choose one. The service of the package listens where reelway.socket says: \
+         systemctl edit reelway.socket.",
+    )
+    .variable("PORT", Form::Value),
+    row(
+        "server.listen",
+        Kind::Addresses,
+        "[]",
+        "Several addresses with ports, instead of host and port. The service of the package listens where reelway.socket \
+         says, and not here.",
+    )
+    .example(r#"["192.168.1.9:3000", "[::1]:3000"]"#),
     row(
         "server.shards",
         integer(0, limits::SHARDS_MAX as u64),
