@@ -149,7 +149,7 @@ fn group(situation: &Situation<'_>, at: &Path, is_way: bool) -> Option<(String, 
     let way = situation.way.iter().find(|entry| entry.path == at);
     let closed = if is_way || situation.unreadable.is_none() { way } else { situation.unreadable }?;
     let wanted = if is_way { 0o010 } else { 0o040 };
-    let is_shared = closed.group_number != 0 && closed.group != closed.owner;
+    let is_shared = is_for_sharing(&closed.group, closed.group_number) && closed.group != closed.owner;
     if !is_shared || closed.mode & wanted == 0 || situation.groups.contains(&closed.group_number) {
         return None;
     }
@@ -163,6 +163,21 @@ fn group(situation: &Situation<'_>, at: &Path, is_way: bool) -> Option<(String, 
         Cure::Commands { commands: vec![words(&["usermod", "-aG", group, account])], needs_restart: true },
     ))
 }
+
+/// Whether a group is there for sharing files: one that people have made, or one of a system that gives nothing else. Whoever
+/// is in docker or disk is as good as root, whatever number those have.
+fn is_for_sharing(group: &str, number: u32) -> bool {
+    // Those of a system have numbers below (login.defs(5), SYS_GID_MAX), and nobody's is 65534.
+    let is_of_people = (1000..65534).contains(&number) || number > 65535;
+    (is_of_people && !POWERFUL_GROUPS.contains(&group)) || SHARING_GROUPS.contains(&group)
+}
+
+/// Groups of systems that people share files by.
+const SHARING_GROUPS: [&str; 2] = ["media", "users"];
+
+/// Groups whose members can become root, and which people make by hand, so that their numbers say nothing.
+const POWERFUL_GROUPS: [&str; 12] =
+    ["adm", "admin", "disk", "docker", "incus", "incus-admin", "kvm", "libvirt", "lxd", "podman", "sudo", "wheel"];
 
 /// Names the service in the access control lists of what is closed.
 fn access_list(situation: &Situation<'_>, at: &Path, is_way: bool) -> (String, Cure) {

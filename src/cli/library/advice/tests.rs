@@ -137,8 +137,20 @@ fn a_closed_way_is_opened_for_passing_through_only() {
 #[test]
 fn a_group_for_sharing_is_joined_and_a_private_one_is_not() {
     let at = "/srv/films";
+    let listed = "setfacl -R -m u:reelway:rX -m d:u:reelway:rX /srv/films";
     for (entry, expected) in [
         (entry(at, "root", "media", 44, 0o2750), "usermod -aG media reelway"),
+        (entry(at, "root", "users", 100, 0o750), "usermod -aG users reelway"),
+        (entry(at, "ann", "family", 1005, 0o750), "usermod -aG family reelway"),
+        // A film in a group that is as good as root makes nobody a member of it.
+        (entry(at, "root", "docker", 998, 0o750), listed),
+        (entry(at, "ann", "docker", 1001, 0o750), listed),
+        (entry(at, "root", "lxd", 110, 0o750), listed),
+        (entry(at, "root", "disk", 6, 0o750), listed),
+        (entry(at, "root", "sudo", 27, 0o750), listed),
+        (entry(at, "root", "shadow", 42, 0o750), listed),
+        (entry(at, "root", "adm", 4, 0o750), listed),
+        (entry(at, "root", "nogroup", 65534, 0o750), listed),
         (entry(at, "ann", "ann", 1000, 0o750), "setfacl -R -m u:reelway:rX -m d:u:reelway:rX /srv/films"),
         (entry(at, "ann", "root", 0, 0o750), "setfacl -R -m u:reelway:rX -m d:u:reelway:rX /srv/films"),
         (entry(at, "root", "media", 44, 0o700), "setfacl -R -m u:reelway:rX -m d:u:reelway:rX /srv/films"),
