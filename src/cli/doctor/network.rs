@@ -105,8 +105,12 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let unit = if facts.has_socket_unit { "reelway.socket" } else { "reelway.service" };
     if !facts.listens.is_empty() && facts.listens.iter().all(IpAddr::is_loopback) {
         let fix = match facts.has_socket_unit {
-            true => "systemctl edit reelway.socket, with: ListenStream=3000; then systemctl restart reelway.socket",
-            false => "server.host = \"*\" in the configuration, then restart it",
+            true => format!(
+                "systemctl edit reelway.socket, with these three lines, then {}:\n[Socket]\nListenStream=\nListenStream={}",
+                service::RESTART_SOCKET,
+                facts.port
+            ),
+            false => "server.host = \"*\" in the configuration, then restart it".to_owned(),
         };
         found.push(note("network.local", "only this machine itself can connect").advise(fix));
         // Nothing below matters then.
@@ -134,21 +138,26 @@ fn filter(facts: &Facts, unit: &str) -> Vec<Finding> {
         is_listed(&facts.deny, neighbour) && !is_listed(&facts.allow, neighbour)
     };
     let refused: Vec<_> = facts.addresses.iter().filter(refused).collect();
+    let (section, restart) = match facts.has_socket_unit {
+        true => ("[Socket]", service::RESTART_SOCKET),
+        false => ("[Service]", "systemctl restart reelway.service"),
+    };
     let mut found = Vec::new();
     if !refused.is_empty() && refused.len() == facts.addresses.len() {
         let names: Vec<_> =
             refused.iter().map(|(address, prefix)| format!("{}/{prefix}", network(*address, *prefix))).collect();
-        let fix =
-            format!("systemctl edit {unit}, with: IPAddressAllow={}; then systemctl restart {unit}", names.join(" "));
+        let fix = format!(
+            "systemctl edit {unit}, with these two lines, then {restart}:\n{section}\nIPAddressAllow={}",
+            names.join(" ")
+        );
         let what = format!("{unit} lets nobody in from the networks of this machine ({})", names.join(", "));
         found.push(problem("network.filter", what, fix).because("its IPAddressAllow= does not name them"));
         return found;
     }
     for (address, prefix) in refused {
         let network = format!("{}/{prefix}", network(*address, *prefix));
-        let section = if unit.ends_with(".socket") { "[Socket]" } else { "[Service]" };
         let fix = format!(
-            "to let them in: systemctl edit {unit}, with these two lines, then systemctl restart {unit}:\n{section}\n\
+            "to let them in: systemctl edit {unit}, with these two lines, then {restart}:\n{section}\n\
              IPAddressAllow={network}"
         );
         let why = match address {
@@ -235,6 +244,23 @@ mod tests {
         let mut local = facts(&[("192.168.1.9", 24)]);
         local.listens = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
         assert_eq!(marked(&judge(&local)), ["network.local"]);
+        assert!(
+            judge(&local)[0]
+                .fix
+                .as_deref()
+                .is_some_and(|fix| fix.ends_with("[Socket]\nListenStream=\nListenStream=3000"))
+        );
+    }
+
+    #[test]
+    fn a_socket_is_restarted_with_the_service_that_has_it() {
+        // systemd refuses to start a socket whose service runs.
+        let mut local = facts(&[]);
+        local.listens = vec!["127.0.0.1".parse().unwrap()];
+        for facts in [local, facts(&[("100.64.3.4", 10)]), facts(&[("192.168.1.9", 24), ("2001:db8:1:2::9", 64)])] {
+            let fix = judge(&facts)[0].fix.clone().unwrap_or_default();
+            assert!(fix.contains("systemctl restart reelway.socket reelway.service:\n[Socket]\n"), "{fix}");
+        }
     }
 
     #[test]

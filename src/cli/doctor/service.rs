@@ -11,6 +11,9 @@ use crate::config::Config;
 use crate::daemon;
 use crate::sys::unix;
 
+/// A socket whose service runs cannot be started (systemd.socket(5)): both are, and in one command.
+pub(super) const RESTART_SOCKET: &str = "systemctl restart reelway.socket reelway.service";
+
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
@@ -140,7 +143,13 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     }
     found.extend(running(facts));
     if let Some(stranger) = &facts.stranger {
-        let fix = "stop it, or choose another port: systemctl edit reelway.socket, or server.port in the configuration";
+        let fix = match facts.socket.is_installed() {
+            true => format!(
+                "stop it, or choose another port: systemctl edit reelway.socket, with these three lines, then {RESTART_SOCKET}:\n\
+                 [Socket]\nListenStream=\nListenStream=8080"
+            ),
+            false => "stop it, or choose another server.port in the configuration".to_owned(),
+        };
         let what = format!("port {} is taken by {stranger}", facts.port);
         found.push(problem("service.port", what, fix).because("reelway cannot listen there"));
     }
@@ -201,10 +210,13 @@ fn activation(facts: &Facts) -> Vec<Finding> {
     if socket.is_installed() {
         if socket.is("ActiveState", "failed") {
             let why = format!("its result is {}", socket.get("Result"));
-            let fix = "systemctl reset-failed reelway.socket; systemctl start reelway.socket";
+            let fix = format!("systemctl reset-failed reelway.socket; {RESTART_SOCKET}");
             found.push(problem("service.socket", "reelway.socket has failed: nobody can connect", fix).because(why));
         } else if !socket.is_active() {
-            let fix = "systemctl enable --now reelway.socket";
+            let fix = match service.is_active() {
+                true => format!("systemctl enable reelway.socket; {RESTART_SOCKET}"),
+                false => "systemctl enable --now reelway.socket".to_owned(),
+            };
             found.push(problem("service.socket", "reelway.socket is not started: nobody can connect", fix));
         } else if !service.is_active() && !service.is("ActiveState", "failed") {
             found.push(well("service.waiting", "systemd listens; the first request starts it"));
@@ -245,7 +257,8 @@ fn failed(facts: &Facts) -> Finding {
     let why = facts.last_error.clone().or(status).unwrap_or_else(|| format!("its result is {result}"));
     let fix = match result {
         "start-limit-hit" => {
-            "mend the cause (journalctl -u reelway -e), then: systemctl reset-failed reelway.service; systemctl restart reelway.socket"
+            "mend the cause (journalctl -u reelway -e), then: systemctl reset-failed reelway.service; \
+             systemctl restart reelway.socket reelway.service"
         }
         _ => "journalctl -xeu reelway; once that is mended: systemctl restart reelway.service",
     };
