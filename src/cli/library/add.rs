@@ -4,6 +4,7 @@
 //! Nothing is stored that the service could not read. Each round of looking opens what was in the way, and shows what is
 //! behind it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -140,6 +141,7 @@ impl Case<'_> {
                 }
                 return Ok((change, findings.sight.films));
             }
+            check_programs(&remedies, &std::env::var_os("PATH").unwrap_or_default())?;
             for remedy in &remedies {
                 if self.put_right(remedy)? == Change::Process {
                     change = Change::Process;
@@ -275,14 +277,28 @@ impl Case<'_> {
     }
 }
 
+/// Looks for all that the remedies run before the first is applied, so that none is left half done.
+fn check_programs(remedies: &[Remedy], search: &OsStr) -> anyhow::Result<()> {
+    let commands = remedies.iter().filter_map(|remedy| match &remedy.cure {
+        Cure::Commands { commands, .. } => Some(commands),
+        Cure::DropIn(_) | Cure::ByHand(_) => None,
+    });
+    for program in commands.flatten().filter_map(|words| words.first()) {
+        if !std::env::split_paths(search).any(|folder| folder.join(program).is_file()) {
+            let package = if program == "setfacl" { "acl" } else { "passwd" };
+            bail!(
+                "{program} is not installed, so nothing was changed: install the package '{package}', then run this again"
+            );
+        }
+    }
+    Ok(())
+}
+
 fn run_command(words: &[String]) -> anyhow::Result<()> {
     let Some((program, arguments)) = words.split_first() else { return Ok(()) };
     match Command::new(program).args(arguments).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => bail!("`{}` failed: {status}", advice::shell_line(words)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && program == "setfacl" => {
-            bail!("setfacl is not installed: install the package 'acl', then run this again")
-        }
         Err(error) => bail!("could not run `{}`: {error}", advice::shell_line(words)),
     }
 }
@@ -322,6 +338,25 @@ mod tests {
         assert_eq!(drop_in_name("Videos"), "library-Videos.conf");
         assert_eq!(drop_in_name("My Films"), "library-My_20Films.conf");
         assert_eq!(drop_in_name("My_20Films"), "library-My_5f20Films.conf");
+    }
+
+    #[test]
+    fn nothing_is_changed_for_want_of_a_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = |words: &[&str]| Remedy {
+            explanation: String::new(),
+            cure: Cure::Commands {
+                commands: vec![words.iter().map(|word| (*word).to_owned()).collect()],
+                needs_restart: false,
+            },
+            is_needed: true,
+        };
+        let drop_in = Remedy { explanation: String::new(), cure: Cure::DropIn(String::new()), is_needed: true };
+        let remedies = [drop_in, command(&["setfacl", "-m"])];
+        let error = check_programs(&remedies, folder.path().as_os_str()).unwrap_err().to_string();
+        assert!(error.contains("nothing was changed") && error.contains("'acl'"), "{error}");
+        std::fs::write(folder.path().join("setfacl"), "").unwrap();
+        check_programs(&remedies, folder.path().as_os_str()).unwrap();
     }
 
     #[test]
