@@ -1,17 +1,19 @@
 //! `reelway backup FILE`: what cannot be made again, in one file.
 //!
 //! The one idea: whoever runs this owns the file, and whoever owns the state reads the database. So root stays root for the
-//! file, and is the state's owner only while the database is opened and closed, which may leave a log beside it. The file has
-//! its name only once it is whole and on the disk.
+//! file, and is the state's owner only while what lies in the state is opened, and the database closed, which may leave a log
+//! beside it. What is opened by its name again, as SQLite does, lies where nobody else can put another thing under that name:
+//! never beside the file, whose folder may be anybody's. The file has its name only once it is whole and on the disk.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Cursor, ErrorKind, IsTerminal, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::cli::archive::{self, CONFIGURATION, DATABASE, KEY, Manifest, Member, PREVIOUS_KEYS, SMALL_BYTES_MAX};
 use crate::cli::print;
@@ -19,6 +21,9 @@ use crate::config::{Config, Loaded};
 use crate::store::Timestamp;
 use crate::store::backup::{Contents, Original};
 use crate::sys::process;
+
+/// Where copies are made: folders that stay on a disk and that everybody shares, so that nobody can move what is another's.
+const SCRATCH_FOLDERS: [&str; 2] = ["/var/tmp", "/tmp"];
 
 /// The file of the state whose time is the one of the last backup.
 const NOTE: &str = "backup.last";
@@ -37,8 +42,14 @@ pub(super) struct BackupVerb {
 
 pub(super) fn run(BackupVerb { file, force, json }: BackupVerb, loaded: &Loaded) -> anyhow::Result<()> {
     let mut target = Target::open(&file, force)?;
-    let made = make(&mut target, loaded).with_context(|| format!("no backup was made of {}", state(loaded)))?;
-    target.keep().with_context(|| format!("no backup was made at {}", file.display()))?;
+    let mut made = make(&mut target, loaded).with_context(|| format!("no backup was made of {}", state(loaded)))?;
+    let kept_mode = target.keep().with_context(|| format!("no backup was made at {}", file.display()))?;
+    if kept_mode.is_some_and(|mode| mode & 0o077 != 0) {
+        let file = file.display();
+        made.1.push(format!(
+            "{file} is not private: its file system gives it to others too, and the signing key is in it"
+        ));
+    }
     note(&loaded.config);
     let told = match json {
         true => format!("{:#}\n", json!({"file": file.to_string_lossy(), "manifest": made.0, "notes": made.1})),
@@ -114,7 +125,12 @@ fn keys(config: &Config, notes: &mut Vec<String>) -> anyhow::Result<Vec<Member<C
     let key = config.auth.jwt_key_file.clone().unwrap_or_else(|| state.join("jwt.key"));
     let mut members = Vec::new();
     for (name, path) in [(KEY, key), (PREVIOUS_KEYS, state.join("jwt.previous"))] {
-        match small(&path) {
+        // What is in the state is its owner's, who may have put a link there to what root alone may read.
+        let read = match path.starts_with(state) {
+            true => process::as_owner_of(state, || small(&path)).and_then(|read| read),
+            false => small(&path),
+        };
+        match read {
             Ok((_, bytes)) => members.push(Member::new(name, 0o600, Content::Bytes(Cursor::new(bytes)))?),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if name == KEY {
@@ -143,7 +159,7 @@ fn configuration(loaded: &Loaded) -> anyhow::Result<Vec<Member<Content>>> {
 
 /// Mode and bytes of a file that is small.
 pub(super) fn small(path: &Path) -> io::Result<(u32, Vec<u8>)> {
-    let file = File::open(path)?;
+    let file = process::open_regular(path)?;
     let metadata = file.metadata()?;
     if metadata.len() > SMALL_BYTES_MAX {
         let length = metadata.len();
@@ -186,7 +202,7 @@ impl Seek for Content {
     }
 }
 
-/// Where the backup goes, and a folder of our own for what is not whole yet.
+/// Where the backup goes, and a folder of our own for the copy of the database.
 struct Target {
     scratch: Scratch,
     /// None for standard output.
@@ -194,6 +210,8 @@ struct Target {
 }
 
 struct Place {
+    /// Beside the file, for it gets its name by a link.
+    folder: Scratch,
     draft: File,
     path: PathBuf,
     replaces: bool,
@@ -205,7 +223,7 @@ impl Target {
             if io::stdout().is_terminal() {
                 bail!("a backup is no text for a terminal; write `reelway backup FILE`, or pipe it somewhere");
             }
-            return Ok(Target { scratch: Scratch::make(&std::env::temp_dir())?, place: None });
+            return Ok(Target { scratch: Scratch::private()?, place: None });
         }
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => bail!("{} is a folder; name a file in it", path.display()),
@@ -213,24 +231,25 @@ impl Target {
             Ok(_) if !replaces => bail!("{} is there already; name another file, or add --force", path.display()),
             Ok(_) | Err(_) => {}
         }
-        let scratch = Scratch::make(folder_of(path))?;
-        let draft = OpenOptions::new().write(true).create_new(true).mode(0o600).open(scratch.draft())?;
-        Ok(Target { scratch, place: Some(Place { draft, path: path.to_owned(), replaces }) })
+        let folder = Scratch::make(folder_of(path))?;
+        let draft = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.draft())?;
+        let place = Place { folder, draft, path: path.to_owned(), replaces };
+        Ok(Target { scratch: Scratch::private()?, place: Some(place) })
     }
 
-    /// Gives the file its name, durably.
-    fn keep(self) -> io::Result<()> {
-        let Some(Place { draft, path, replaces }) = &self.place else { return Ok(()) };
+    /// Gives the file its name, durably: its mode then, if it is a file.
+    fn keep(self) -> io::Result<Option<u32>> {
+        let Some(Place { folder, draft, path, replaces }) = &self.place else { return Ok(None) };
         draft.sync_all()?;
-        let link =
-            if *replaces { Err(ErrorKind::Unsupported.into()) } else { fs::hard_link(self.scratch.draft(), path) };
+        let link = if *replaces { Err(ErrorKind::Unsupported.into()) } else { fs::hard_link(folder.draft(), path) };
         match link {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
             // A stick with FAT knows no links; there, and to replace a file, it is renamed.
-            Err(_) => fs::rename(self.scratch.draft(), path)?,
+            Err(_) => fs::rename(folder.draft(), path)?,
         }
-        File::open(folder_of(path))?.sync_all()
+        File::open(folder_of(path))?.sync_all()?;
+        Ok(Some(draft.metadata()?.mode()))
     }
 }
 
@@ -254,15 +273,29 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether nobody but root can move or replace what others have made in this folder (inode(7), the sticky bit).
+fn is_safe(folder: &Path) -> bool {
+    let is_kept = |mode: u32| mode & 0o1000 != 0 || mode & 0o022 == 0;
+    fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == 0 && is_kept(found.mode()))
+}
+
 /// A folder for nobody else, which goes with all that is in it.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn make(folder: &Path) -> anyhow::Result<Scratch> {
-        let path = folder.join(format!(".reelway-backup.{}", std::process::id()));
+        let path = folder.join(format!(".reelway-backup.{}", Uuid::new_v4()));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.with_context(|| format!("could not write in {}", folder.display()))?;
         Ok(Scratch(path))
+    }
+
+    /// One whose name can mean nothing else as long as it lives.
+    fn private() -> anyhow::Result<Scratch> {
+        let folder = SCRATCH_FOLDERS.iter().map(Path::new).find(|folder| is_safe(folder));
+        Scratch::make(
+            folder.context("neither /var/tmp nor /tmp is a folder of root's with mode 1777, which a copy needs")?,
+        )
     }
 
     fn draft(&self) -> PathBuf {

@@ -84,6 +84,18 @@ pub fn as_owner_of<T>(folder: &Path, act: impl FnOnce() -> T) -> io::Result<T> {
     Ok(done)
 }
 
+/// Opens a regular file to be read. A FIFO put in its place holds nobody (open(2), O_NONBLOCK), and is refused.
+///
+/// # Errors
+/// What open(2) says; EINVAL in words when it is no regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    Ok(file)
+}
+
 /// Whether this process may do everything.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

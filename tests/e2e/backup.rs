@@ -378,3 +378,15 @@ fn a_killed_restore_over_a_damaged_state_starts_nothing_else() {
         assert!(refusals.iter().any(|error| error.contains(word)), "nobody said '{word}': {refusals:?}");
     }
 }
+
+/// Goal: what stands in a key's place cannot hold the one who makes a backup.
+#[test]
+fn a_fifo_in_the_place_of_a_key_holds_nobody() {
+    let home = Home::new(&films::folder());
+    let key = home.state().join("jwt.previous");
+    let _ = fs::remove_file(&key);
+    run(program("mkfifo").arg(&key), PATIENCE).succeeded();
+    let failed = home.run(&["backup", home.path("x.tar").to_str().unwrap()], "");
+    assert!(failed.code == Some(1) && failed.stderr.contains("no regular file"), "{}", failed.everything());
+    assert!(!home.path("x.tar").exists());
+}
