@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, note, problem, well};
 use super::machine::{self, Unit};
 use crate::cli::access::{self, Subject, Vantage, sandbox};
+use crate::cli::library::advice::shell_word;
 use crate::config::{self, Config};
 use crate::http::media_type;
 
@@ -147,9 +148,9 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn judge_root(facts: &Facts, root: &Root) -> Finding {
     let (name, path) = (&root.name, root.path.display());
     if let Some(folder) = &root.unmounted {
-        let folder = folder.display();
+        let (folder, word) = (folder.display(), shell_word(&folder.to_string_lossy()));
         let why = "without it the films seem to be gone";
-        let fix = format!("mount {folder}; systemctl restart reelway.service");
+        let fix = format!("mount {word}; systemctl restart reelway.service");
         return problem("library.mount", format!("nothing is mounted on {folder}, where {name} is to be"), fix)
             .because(why);
     }
@@ -187,12 +188,14 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
 
 fn unread(root: &Root, trouble: &Trouble) -> Finding {
     let (name, path) = (&root.name, root.path.display());
-    let fix = format!("reelway library add {path}, which says what is missing and offers to do it");
+    let word = shell_word(&root.path.to_string_lossy());
+    let fix = format!("reelway library add {word}, which says what is missing and offers to do it");
     match trouble {
         Trouble::Hidden(why) => {
             let by_hand = format!(
                 "{fix}; or systemctl edit reelway.service, with these two lines, then systemctl restart reelway.service:\n\
-                 [Service]\nBindReadOnlyPaths={path}"
+                 [Service]\nBindReadOnlyPaths={}",
+                sandbox::quoted(&format!("-{path}"))
             );
             problem("library.sandbox", format!("the service does not see the folder {path} of {name}"), by_hand)
                 .because(why)
@@ -260,6 +263,18 @@ mod tests {
             assert_eq!(marked(&judge(&facts(vec![root]))), expected);
         }
         assert_eq!(marked(&judge(&facts(Vec::new()))), ["!library.none"]);
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_what_is_to_be_typed() {
+        let mut root = root("/srv/My 100% Films");
+        root.trouble = Some(Trouble::Hidden("no".into()));
+        let fix = judge(&facts(vec![root.clone()]))[0].fix.clone().unwrap_or_default();
+        assert!(fix.starts_with("reelway library add '/srv/My 100% Films',"), "{fix}");
+        assert!(fix.ends_with("BindReadOnlyPaths=\"-/srv/My 100%% Films\""), "{fix}");
+        root.unmounted = Some("/srv/My 100% Films".into());
+        let fix = judge(&facts(vec![root]))[0].fix.clone().unwrap_or_default();
+        assert!(fix.starts_with("mount '/srv/My 100% Films';"), "{fix}");
     }
 
     #[test]

@@ -265,7 +265,8 @@ pub(super) fn shell_line(words: &[String]) -> String {
     words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
 }
 
-fn shell_word(word: &str) -> String {
+/// A text as one word of a shell.
+pub(in crate::cli) fn shell_word(word: &str) -> String {
     let is_plain = |character: char| character.is_alphanumeric() || "-_./:=,+@".contains(character);
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();

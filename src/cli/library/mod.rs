@@ -1,7 +1,7 @@
 //! `reelway library add|remove|list|scan|status`: the folders of films, and whether the service can read them.
 
 mod add;
-mod advice;
+pub(super) mod advice;
 mod roots;
 mod service;
 
@@ -199,7 +199,8 @@ fn summary(status: &Value) -> String {
     for root in status["roots"].as_array().into_iter().flatten().filter(|root| root["available"] == false) {
         let (name, path) =
             (plain(root["name"].as_str().unwrap_or_default()), root["path"].as_str().unwrap_or_default());
-        text += &format!("not available: '{name}' at {}; see `reelway library add {}`\n", plain(path), plain(path));
+        let word = advice::shell_word(&plain(path));
+        text += &format!("not available: '{name}' at {}; see `reelway library add {word}`\n", plain(path));
     }
     for failed in status["failed"].as_array().into_iter().flatten() {
         let text_of = |name: &str| plain(failed[name].as_str().unwrap_or_default());
