@@ -158,6 +158,7 @@ pub(super) fn read(from: impl Read, mut database: impl Write) -> anyhow::Result<
         let mut entry = entry.context(CUT_OFF)?;
         let name = name_of(&entry)?;
         let Some(listed) = missing.remove(name.as_str()) else {
+            let name = name.escape_debug();
             bail!("'{name}' in it is not what a backup holds, or is there twice; nothing was restored");
         };
         let (size, sha256) = if name == DATABASE {
@@ -194,11 +195,15 @@ fn read_manifest(mut entry: tar::Entry<'_, impl Read>) -> anyhow::Result<Manifes
     ensure!(
         version <= u64::from(FORMAT_VERSION),
         "it has format {version}, and this reelway reads formats up to {FORMAT_VERSION}: install the release that made it ({})",
-        value["version"].as_str().unwrap_or("unknown")
+        value["version"].as_str().unwrap_or("unknown").escape_debug()
     );
-    let manifest: Manifest = serde_json::from_value(value).context(NO_BACKUP)?;
+    let mut manifest: Manifest = serde_json::from_value(value).context(NO_BACKUP)?;
+    // They are printed, to root's terminal as a rule, and may come from anybody.
+    manifest.version = manifest.version.escape_debug().to_string();
+    manifest.created_at = manifest.created_at.escape_debug().to_string();
     for file in &manifest.files {
-        ensure!(is_known(&file.name), "'{}' in it is not what a backup holds; nothing was restored", file.name);
+        let name = file.name.escape_debug();
+        ensure!(is_known(&file.name), "'{name}' in it is not what a backup holds; nothing was restored");
     }
     Ok(manifest)
 }
@@ -227,7 +232,7 @@ fn is_known(name: &str) -> bool {
 
 /// Whether a file of conf.d is read: as `config` has it.
 fn is_drop_in(name: &str) -> bool {
-    name.ends_with(".toml") && !name.starts_with('.') && !name.contains(['/', '\0'])
+    name.ends_with(".toml") && !name.starts_with('.') && !name.contains('/') && !name.contains(char::is_control)
 }
 
 /// Copies all of it: how many bytes, and their SHA-256 in hexadecimal digits.
@@ -322,6 +327,7 @@ mod tests {
             "config/conf.d/a/b.toml",
             "config/conf.d/.toml",
             "config/conf.d/x.conf",
+            "config/conf.d/\u{1b}[2Jx.toml",
             "reelway.db-wal",
             "other",
         ] {
@@ -361,6 +367,27 @@ mod tests {
         let mut tar = Builder::new(Vec::new());
         append(&mut tar, MANIFEST, 0o600, listing.len() as u64, 0, listing.as_bytes()).unwrap();
         assert!(complaint(&tar.into_inner().unwrap()).contains("not what a backup holds"));
+    }
+
+    #[test]
+    fn no_text_of_a_manifest_reaches_a_terminal_as_it_is() {
+        let manifest = |version: u32, name: &str| {
+            let text = serde_json::json!({"format": FORMAT, "formatVersion": version, "version": "\u{1b}]0;x\u{7}", "schema": 1,
+                "createdAt": "\u{1b}[2J", "users": 0, "files": [{"name": name, "size": 0, "sha256": ""}]})
+            .to_string();
+            let mut tar = Builder::new(Vec::new());
+            append(&mut tar, MANIFEST, 0o600, text.len() as u64, 0, text.as_bytes()).unwrap();
+            tar.into_inner().unwrap()
+        };
+        for bytes in [manifest(2, DATABASE), manifest(1, "\u{1b}[2J"), manifest(1, "config/conf.d/\u{1b}[2J.toml")] {
+            let complaint = complaint(&bytes);
+            assert!(complaint.contains("\\u{1b}") && !complaint.contains(char::is_control), "{complaint:?}");
+        }
+        let bytes = manifest(1, DATABASE);
+        let mut archive = Archive::new(bytes.as_slice());
+        let first = archive.entries().unwrap().next().unwrap().unwrap();
+        let read = read_manifest(first).unwrap();
+        assert!(!format!("{}{}", read.version, read.created_at).contains(char::is_control), "{read:?}");
     }
 
     #[test]
