@@ -172,8 +172,8 @@ fn restore_key(contents: &Contents, config: &Config, done: &mut Done) -> anyhow:
 
 /// Lets the draft take the place of the database, which is kept under another name.
 fn swap(draft: &Draft, file: &Path, done: &mut Done) -> anyhow::Result<()> {
-    let logs = [beside(file, "-wal"), beside(file, "-journal")];
-    let has_log = || logs.iter().any(|log| log.exists());
+    let logs = ["-wal", "-journal"].map(|ending| (beside(file, ending), ending));
+    let has_log = || logs.iter().any(|(log, _)| log.exists());
     let unfinished = store::unfinished_restore(file);
     let suffix = format!(".before-restore-{}", file_time(Timestamp::now()));
     let has_old = file.exists();
@@ -181,8 +181,9 @@ fn swap(draft: &Draft, file: &Path, done: &mut Done) -> anyhow::Result<()> {
     let is_folded = has_old && !unfinished.exists() && backup::fold_log(file).is_ok() && !has_log();
     if !is_folded && has_log() {
         write_whole(&unfinished, 0o600, b"reelway restore\n")?;
-        for log in logs.iter().filter(|log| log.exists()) {
-            let aside = beside(log, &suffix);
+        for (log, ending) in logs.iter().filter(|(log, _)| log.exists()) {
+            // Where SQLite looks for it, when somebody opens the database that is kept.
+            let aside = beside(file, &format!("{suffix}{ending}"));
             fs::rename(log, &aside)?;
             done.kept.push(aside);
         }
@@ -225,7 +226,8 @@ fn configuration(contents: &Contents, wanted: bool, sources: &Sources, done: &mu
             fs::copy(&path, &aside).with_context(failed)?;
             done.kept.push(aside);
         }
-        write_whole(&path, *mode, bytes).with_context(failed)?;
+        // Whoever made the archive does not get to say who may write there.
+        write_whole(&path, *mode & 0o644, bytes).with_context(failed)?;
     }
     if let Ok(entries) = fs::read_dir(main.with_file_name("conf.d")) {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
