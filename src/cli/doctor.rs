@@ -18,6 +18,7 @@ mod state;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use anyhow::bail;
 use clap::Args;
@@ -68,6 +69,7 @@ fn examine(mut sources: Sources) -> Vec<Finding> {
     let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
     let service_facts = service::gather(&service, &socket, config);
     found.extend(service::judge(&service_facts));
+    found.extend(loaded.as_ref().ok().and_then(|loaded| passed_over(loaded, &service::listens(&socket))));
     let Some(config) = config else { return found };
     found.extend(state::judge(&state::gather(config, &service)));
     found.extend(films::judge(&films::gather(config, &service)));
@@ -115,6 +117,27 @@ fn configuration(loaded: &Result<Loaded, config::ConfigError>, given: &[(String,
     let from = if files.is_empty() { "no file: all defaults".to_owned() } else { files.join(", ") };
     found.push(well("config.valid", format!("the configuration is valid ({from})")));
     found
+}
+
+/// What the configuration says of addresses, where systemd listens and says otherwise.
+fn passed_over(loaded: &Loaded, listens: &[SocketAddr]) -> Option<Finding> {
+    let ports: Vec<u16> = listens.iter().map(SocketAddr::port).collect();
+    let is_so = loaded.config.server.addresses().iter().all(|address| ports.contains(&address.port()));
+    // Whoever gave systemd another port and wrote nothing into the configuration has done it right.
+    let shown = loaded.show_json();
+    let is_written = ["server.port", "server.listen"].iter().any(|key| shown[*key]["origin"] != "default");
+    if ports.is_empty() || is_so || !is_written {
+        return None;
+    }
+    let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+    let what = format!("server.port of the configuration is {}, and is passed over", loaded.config.server.port);
+    let why = format!("systemd listens for the service, as reelway.socket says: on port {}", ports.join(", "));
+    let fix = format!(
+        "systemctl edit reelway.socket, with these three lines, then {}:\n[Socket]\nListenStream=\nListenStream={}",
+        service::RESTART_SOCKET,
+        loaded.config.server.port
+    );
+    Some(note("config.socket", what).because(why).advise(fix))
 }
 
 /// Problems first, what is well last, each in a line with what explains it below.
@@ -166,5 +189,16 @@ mod tests {
         let found = configuration(&loaded, &given);
         assert_eq!(finding::marked(&found), ["config.variable"]);
         assert!(found[0].what.contains("server.port is 8080 by PORT in Environment="), "{found:?}");
+        // Where systemd listens elsewhere, nobody is served there.
+        let noted = |listens: &str| {
+            let listens: Vec<_> = listens.split_whitespace().map(|address| address.parse().unwrap()).collect();
+            passed_over(loaded.as_ref().unwrap(), &listens).map(|finding| finding.id)
+        };
+        assert_eq!(noted("[::]:3000"), Some("config.socket"));
+        assert_eq!(noted("[::]:8080"), None);
+        assert_eq!(noted(""), None, "no socket unit");
+        sources.environment.clear();
+        let unwritten = config::load(&sources).unwrap();
+        assert!(passed_over(&unwritten, &["[::]:80".parse().unwrap()]).is_none(), "a drop-in of the socket alone");
     }
 }

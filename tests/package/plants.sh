@@ -13,6 +13,7 @@ PLANTS='
 unknown_key            problem:config.invalid
 bad_drop_in            problem:config.invalid
 port_in_environment    note:config.variable
+port_elsewhere         note:config.socket
 masked                 problem:service.masked
 socket_stopped         problem:service.socket
 socket_disabled        problem:service.disabled
@@ -227,6 +228,9 @@ mend_congestion() { no_roots; }
 
 plant_only_this_machine() { socket_line ListenStream= ListenStream=127.0.0.1:3000; }
 mend_only_this_machine() { no_socket_line; }
+# systemd holds the socket, so what the configuration says of the port is passed over.
+plant_port_elsewhere() { configure zz-plant <<<'server.port = 8080'; }
+mend_port_elsewhere() { no_roots; }
 needs_own_ipv6_prefix() { ip link add plant0 type dummy && ip link delete plant0; }
 plant_own_ipv6_prefix() {
     ip link add plant0 type dummy
