@@ -132,7 +132,8 @@ async fn open_first(
         }
         match opened {
             Ok(Some(file)) => {
-                let Candidate { root, root_name, path: shown, .. } = *candidate;
+                let Candidate { root_name, path: shown, .. } = *candidate;
+                let root = Some(Arc::clone(&candidate.directory));
                 let film = Arc::new(OpenVideo::new(root, root_name, shown, media_type, Arc::new(file)));
                 kept.keep(&candidate.directory, path, &film);
                 return Ok(film);

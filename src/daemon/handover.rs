@@ -119,7 +119,7 @@ fn films(connections: &[Connection]) -> usize {
 
 fn give(state: &State, connections: &[Connection]) -> Result<(), String> {
     let services = &state.services;
-    let note = handover::pack(connections, &services.playbacks.kept(), services.settings().library.roots(), now())?;
+    let note = handover::pack(connections, &services.playbacks.kept(), now())?;
     let note = descriptor::note(&note).map_err(|error| error.to_string())?;
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![note.as_fd()];
     descriptors.extend(handover::descriptors(connections));

@@ -23,7 +23,7 @@ pub struct Kept {
 
 #[derive(Debug)]
 struct Film {
-    /// The root that it was opened in: another library may have another under the same number.
+    /// The root that it was opened in: another library may have another of the same name.
     directory: Arc<Root>,
     path: CString,
     video: Arc<OpenVideo>,
@@ -36,8 +36,7 @@ impl Kept {
     pub fn find(&self, candidate: &Candidate<'_>) -> Option<Arc<OpenVideo>> {
         let mut films = self.films.borrow_mut();
         let is_it = |film: &Film| {
-            let is_same_root = film.video.root == candidate.root && Arc::ptr_eq(&film.directory, &candidate.directory);
-            is_same_root && film.path.as_bytes() == candidate.path.as_bytes()
+            Arc::ptr_eq(&film.directory, &candidate.directory) && film.path.as_bytes() == candidate.path.as_bytes()
         };
         let index = films.iter().position(is_it)?;
         let film = &mut films[index];

@@ -8,7 +8,7 @@ use crate::http::conditional::{ETag, Validators};
 use crate::http::response::FieldLines;
 use crate::http::{date, media_type};
 use crate::library;
-use crate::sys::file::MediaFile;
+use crate::sys::file::{MediaFile, Root};
 
 /// A video that is open, and where it came from: the disks of different roots wait for one another as little as they can.
 #[derive(Debug)]
@@ -17,8 +17,10 @@ pub struct OpenVideo {
     pub id: Uuid,
     /// The file.
     pub file: Arc<MediaFile>,
-    /// Its root, 0-based.
-    pub root: usize,
+    /// The folder of its root, where that is known. Its place in a library would be another's after a reload.
+    pub root: Option<Arc<Root>>,
+    /// The name of its root.
+    pub root_name: Box<str>,
     /// Its media type.
     pub media_type: &'static str,
     /// From the descriptor that will be sent, so that they can never describe another file.
@@ -41,8 +43,14 @@ pub enum Caching {
 }
 
 impl OpenVideo {
-    /// The file at `path` below root `root`, which has this name.
-    pub fn new(root: usize, root_name: &str, path: &str, media_type: &'static str, file: Arc<MediaFile>) -> OpenVideo {
+    /// The file at `path` below the root of this name.
+    pub fn new(
+        root: Option<Arc<Root>>,
+        root_name: &str,
+        path: &str,
+        media_type: &'static str,
+        file: Arc<MediaFile>,
+    ) -> OpenVideo {
         let (size, modified_ns) = (file.size(), file.modified_ns());
         let modified = i64::try_from(modified_ns.div_euclid(1_000_000_000)).unwrap_or(0);
         let validators = Validators { etag: ETag::new(size, modified_ns, path_hash(path)), modified };
@@ -50,6 +58,7 @@ impl OpenVideo {
             id: library::video_id(root_name, path.as_bytes()),
             file,
             root,
+            root_name: root_name.into(),
             media_type,
             validators,
             path: path.into(),

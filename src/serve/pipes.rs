@@ -7,14 +7,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::sys::file;
+use crate::sys::file::{self, Root};
 use crate::sys::sendfile::Pipe;
 
 /// The pipes and permits of one shard.
@@ -23,8 +23,10 @@ pub(super) struct Pipes {
     at_rest: RefCell<Vec<Arc<Pipe>>>,
     allowed: Arc<Semaphore>,
     fills: Arc<Semaphore>,
-    /// As many as were asked for: a reload may bring more roots.
-    fills_by_root: RefCell<Vec<Arc<Semaphore>>>,
+    /// Of those that were asked for. A reload brings others and lets go of some.
+    fills_by_root: RefCell<Vec<(Weak<Root>, Arc<Semaphore>)>>,
+    /// Of films whose root is not known any more: all together have what one root has.
+    fills_without_root: Arc<Semaphore>,
     fills_per_root: usize,
     open: Arc<AtomicUsize>,
     /// How many wait for a pipe.
@@ -63,6 +65,7 @@ impl Pipes {
             allowed: Arc::new(Semaphore::new(pipes)),
             fills: Arc::new(Semaphore::new(limits::FILLS_PER_SHARD_MAX)),
             fills_by_root: RefCell::default(),
+            fills_without_root: Arc::new(Semaphore::new(fills_per_root)),
             fills_per_root,
             open,
             waiting: Cell::new(0),
@@ -71,18 +74,22 @@ impl Pipes {
     }
 
     /// Waits for the right to fill from the disk of this root.
-    pub async fn permit(&self, root: usize) -> io::Result<FillPermit> {
-        let fills = self.fills_of(root);
+    pub async fn permit(&self, root: Option<&Arc<Root>>) -> io::Result<FillPermit> {
+        let fills = root.map_or_else(|| Arc::clone(&self.fills_without_root), |root| self.fills_of(root));
         let of_root = acquire(&fills).await?;
         Ok(FillPermit { _of_shard: acquire(&self.fills).await?, _of_root: of_root })
     }
 
-    fn fills_of(&self, root: usize) -> Arc<Semaphore> {
-        let mut fills = self.fills_by_root.borrow_mut();
-        while fills.len() <= root {
-            fills.push(Arc::new(Semaphore::new(self.fills_per_root)));
+    fn fills_of(&self, root: &Arc<Root>) -> Arc<Semaphore> {
+        let mut known = self.fills_by_root.borrow_mut();
+        // A weak pointer keeps its address from being another's.
+        if let Some((_, fills)) = known.iter().find(|(of, _)| std::ptr::eq(of.as_ptr(), Arc::as_ptr(root))) {
+            return Arc::clone(fills);
         }
-        Arc::clone(&fills[root])
+        known.retain(|(of, _)| of.strong_count() > 0);
+        let fills = Arc::new(Semaphore::new(self.fills_per_root));
+        known.push((Arc::downgrade(root), Arc::clone(&fills)));
+        fills
     }
 
     /// Waits for an empty pipe, and, when the process has no descriptors left, for somebody to give some back.
@@ -179,26 +186,50 @@ mod tests {
         }
     }
 
+    fn roots() -> [Arc<Root>; 2] {
+        ["/", "/"].map(|path| Arc::new(Root::open(std::path::Path::new(path)).unwrap()))
+    }
+
     #[test]
     fn one_hung_root_leaves_permits_to_the_others() {
-        let pipes = Pipes::new(2, Arc::default());
-        let hung: Vec<_> = (0..limits::FILLS_PER_ROOT_MAX).map(|_| ready(pipes.permit(0)).unwrap()).collect();
-        assert!(ready(pipes.permit(0)).is_none(), "root 0 has its half");
-        assert!(ready(pipes.permit(1)).is_some(), "root 1 goes on");
+        let (pipes, [zero, one]) = (Pipes::new(2, Arc::default()), roots());
+        let hung: Vec<_> = (0..limits::FILLS_PER_ROOT_MAX).map(|_| ready(pipes.permit(Some(&zero))).unwrap()).collect();
+        assert!(ready(pipes.permit(Some(&zero))).is_none(), "root 0 has its half");
+        assert!(ready(pipes.permit(Some(&one))).is_some(), "root 1 goes on");
         drop(hung);
-        assert!(ready(pipes.permit(0)).is_some());
+        assert!(ready(pipes.permit(Some(&zero))).is_some());
+    }
+
+    #[test]
+    fn films_without_a_root_have_permits_and_leave_half_of_them() {
+        let (pipes, [zero, _]) = (Pipes::new(2, Arc::default()), roots());
+        let hung: Vec<_> = (0..limits::FILLS_PER_ROOT_MAX).map(|_| ready(pipes.permit(None)).unwrap()).collect();
+        assert!(ready(pipes.permit(None)).is_none());
+        assert!(ready(pipes.permit(Some(&zero))).is_some());
+        drop(hung);
+        assert!(ready(pipes.permit(None)).is_some());
+    }
+
+    #[test]
+    fn a_root_that_is_gone_is_forgotten_and_its_place_is_nobody_elses() {
+        let (pipes, [zero, one]) = (Pipes::new(2, Arc::default()), roots());
+        let hung: Vec<_> = (0..limits::FILLS_PER_ROOT_MAX).map(|_| ready(pipes.permit(Some(&zero))).unwrap()).collect();
+        drop(zero);
+        assert!(ready(pipes.permit(Some(&one))).is_some(), "a new root waits for no old one");
+        assert_eq!(pipes.fills_by_root.borrow().len(), 1);
+        drop(hung);
     }
 
     #[test]
     fn one_hung_root_leaves_pipes_to_the_others_however_many_shards_share_them() {
         for shards in 1..=limits::SHARDS_MAX {
-            let pipes = Pipes::new(shards, Arc::default());
+            let (pipes, [zero, one]) = (Pipes::new(shards, Arc::default()), roots());
             let mut hung = Vec::new();
-            while let Some(permit) = ready(pipes.permit(0)) {
+            while let Some(permit) = ready(pipes.permit(Some(&zero))) {
                 hung.push((permit, ready(pipes.borrow()).unwrap()));
             }
             assert!(!hung.is_empty(), "{shards} shards: nobody is served");
-            assert!(ready(pipes.permit(1)).is_some(), "{shards} shards: root 1 has a permit");
+            assert!(ready(pipes.permit(Some(&one))).is_some(), "{shards} shards: root 1 has a permit");
             assert!(ready(pipes.borrow()).is_some(), "{shards} shards: root 1 has a pipe");
         }
     }

@@ -298,7 +298,7 @@ impl<'a> Transfer<'a> {
 
     /// Fills a pipe with the next window. Waits for a permit, a pipe and the disk, in this order.
     async fn fill<'p>(&self, pump: &'p Pump) -> Result<(Loan<'p>, usize), Ended> {
-        let permit = pump.pipes.permit(self.film.root).await.map_err(Ended::Disk)?;
+        let permit = pump.pipes.permit(self.film.root.as_ref()).await.map_err(Ended::Disk)?;
         let loan = pump.pipes.borrow().await.map_err(Ended::Disk)?;
         let length = usize::try_from(self.window()).unwrap_or(usize::MAX).min(loan.pipe.capacity());
         let file = Arc::clone(&self.film.file);

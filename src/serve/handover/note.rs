@@ -147,14 +147,9 @@ impl<'de> Deserialize<'de> for Bytes {
 ///
 /// # Errors
 /// When a socket has no cookie, or, in words, when the note cannot be written.
-pub fn pack(
-    connections: &[Connection],
-    playbacks: &[Kept],
-    roots: &[LibraryRoot],
-    now: Timestamp,
-) -> Result<Vec<u8>, String> {
-    let mut films = Films { rows: Vec::new(), roots };
-    let row = |connection: &Connection, films: &mut Films<'_>| {
+pub fn pack(connections: &[Connection], playbacks: &[Kept], now: Timestamp) -> Result<Vec<u8>, String> {
+    let mut films = Films::default();
+    let row = |connection: &Connection, films: &mut Films| {
         let cookie = descriptor::cookie(&connection.socket).map_err(|error| error.to_string())?;
         Ok::<_, String>(ConnectionRow { cookie, left: left_row(&connection.left, films) })
     };
@@ -218,20 +213,20 @@ impl Note {
 }
 
 /// The films of a note while it is written.
-struct Films<'a> {
+#[derive(Default)]
+struct Films {
     rows: Vec<FilmRow>,
-    roots: &'a [LibraryRoot],
 }
 
-impl Films<'_> {
+impl Films {
     /// The number of the row of this film.
     fn row(&mut self, film: &Film) -> usize {
         let FileId { device, inode } = film.file.id();
-        let root = self.roots.get(film.root).map_or("", |root| root.name.as_str());
-        let is_it =
-            |row: &FilmRow| (row.device, row.inode) == (device, inode) && row.root == root && *row.path == *film.path;
+        let is_it = |row: &FilmRow| {
+            (row.device, row.inode) == (device, inode) && *row.root == *film.root_name && *row.path == *film.path
+        };
         self.rows.iter().position(is_it).unwrap_or_else(|| {
-            let (root, path, is_distant) = (root.to_owned(), film.path.to_string(), film.file.is_distant());
+            let (root, path, is_distant) = (film.root_name.to_string(), film.path.to_string(), film.file.is_distant());
             self.rows.push(FilmRow { device, inode, root, path, is_distant });
             self.rows.len() - 1
         })
@@ -243,22 +238,20 @@ fn opened(rows: &[FilmRow], mut files: HashMap<FileId, OwnedFd>, library: &Libra
     let mut admitted: HashMap<FileId, Arc<MediaFile>> = HashMap::new();
     let open = |row: &FilmRow| {
         let id = FileId { device: row.device, inode: row.inode };
-        let root = library.roots().iter().position(|root| root.name == row.root);
+        // A root may have been renamed or taken out of the configuration meanwhile; its films go on without.
+        let root = library.roots().iter().find(|root| root.name == row.root).and_then(LibraryRoot::open);
         if let Some(descriptor) = files.remove(&id) {
-            let directory = root.and_then(|root| library.roots().get(root)?.open());
-            let file = MediaFile::left(descriptor, row.is_distant, directory.as_deref()).ok().flatten()?;
+            let file = MediaFile::left(descriptor, row.is_distant, root.as_deref()).ok().flatten()?;
             admitted.insert(id, Arc::new(file));
         }
         let file = Arc::clone(admitted.get(&id)?);
         let media_type = library.media_type(&row.path).unwrap_or("application/octet-stream");
-        // Of a root that is not there any more no disk is waited for in turn.
-        let root = root.unwrap_or(usize::MAX);
         Some(Arc::new(OpenVideo::new(root, &row.root, &row.path, media_type, file)))
     };
     rows.iter().map(open).collect()
 }
 
-fn left_row(left: &Left, films: &mut Films<'_>) -> LeftRow {
+fn left_row(left: &Left, films: &mut Films) -> LeftRow {
     match left {
         Left::Idle { inbox } => LeftRow::Idle { inbox: Bytes(inbox.clone()) },
         Left::Closing => LeftRow::Closing,

@@ -28,9 +28,10 @@ fn library(folder: &Path) -> Library {
 fn film(folder: &Path, name: &str) -> Film {
     std::fs::write(folder.join(name), vec![7; 5000]).unwrap();
     let path = std::ffi::CString::new(name).unwrap();
-    let opened = Root::open(folder).unwrap().open_waiting(&path).unwrap();
+    let root = Root::open(folder).unwrap();
+    let opened = root.open_waiting(&path).unwrap();
     let file = MediaFile::admit(opened).unwrap().unwrap();
-    Arc::new(OpenVideo::new(0, "films", name, "video/mp4", Arc::new(file)))
+    Arc::new(OpenVideo::new(Some(Arc::new(root)), "films", name, "video/mp4", Arc::new(file)))
 }
 
 fn watcher() -> Watcher {
@@ -95,7 +96,7 @@ fn what_is_left_is_the_same_after_it_was_packed_and_unpacked() {
         retransmits: 2,
     };
     let library = library(folder.path());
-    let note = pack(&connections, std::slice::from_ref(&kept), library.roots(), at(9)).unwrap();
+    let note = pack(&connections, std::slice::from_ref(&kept), at(9)).unwrap();
     let descriptors = copies(&connections);
     assert_eq!(descriptors.len(), 2 + 4, "each film once");
     std::fs::remove_file(folder.path().join("a.mp4")).unwrap();
@@ -148,7 +149,7 @@ fn who_has_left_meanwhile_is_missed_and_a_socket_without_a_word_is_closed() {
     let (connections, mut clients): (Vec<_>, Vec<_>) =
         [answering(&[&one]), Left::idle(b"")].into_iter().map(connection).unzip();
     let library = library(folder.path());
-    let note = pack(&connections, &[], library.roots(), at(9)).unwrap();
+    let note = pack(&connections, &[], at(9)).unwrap();
     let mut descriptors = copies(&connections);
     assert_eq!(descriptors.len(), 3);
     drop(descriptors.remove(1));
@@ -168,10 +169,34 @@ fn a_film_whose_file_is_missing_is_lost_alone() {
     let (connections, _clients): (Vec<_>, Vec<_>) =
         [answering(&[&one]), Left::idle(b"")].into_iter().map(connection).unzip();
     let library = library(folder.path());
-    let note = pack(&connections, &[], library.roots(), at(9)).unwrap();
+    let note = pack(&connections, &[], at(9)).unwrap();
     let descriptors = copies(&connections).split_off(1);
     let found = assembled(&note, descriptors, &library).unwrap();
     assert_eq!((found.connections.len(), found.lost), (1, 1));
+}
+
+/// A reload or a restart may have renamed the root, taken it out, or put others before it.
+#[test]
+fn a_film_keeps_its_root_by_name_and_goes_on_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = film(folder.path(), "a.mp4");
+    let (connection, _client) = connection(answering(&[&one]));
+    let connections = [connection];
+    let note = pack(&connections, &[], at(9)).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    for (roots, knows_it) in [(vec!["other", "films"], true), (vec!["other"], false), (vec![], false)] {
+        let place = |name: &&str| if *name == "films" { folder.path().to_owned() } else { other.path().to_owned() };
+        let library = Library::open(roots.iter().map(|name| (String::from(*name), place(name))), &["mp4".into()]);
+        let found = assembled(&note, copies(&connections), &library).unwrap();
+        let [resumed] = &found.connections[..] else { panic!("{roots:?}: {} lost", found.lost) };
+        let film = resumed.left.films().next().expect("it has a film");
+        assert_eq!((film.id, &film.root_name), (one.id, &one.root_name), "{roots:?}");
+        assert_eq!(film.root.is_some(), knows_it, "{roots:?}");
+        let of_root = library.roots().iter().find(|root| root.name == "films").and_then(|root| root.open());
+        assert!(film.root.iter().zip(&of_root).all(|(is, should)| Arc::ptr_eq(is, should)), "{roots:?}");
+        // As it is written again, by a process that may know the root no more.
+        assert!(String::from_utf8(pack(&found.connections, &[], at(10)).unwrap()).unwrap().contains("\"films\""));
+    }
 }
 
 #[test]
@@ -199,7 +224,7 @@ fn no_spoilt_note_does_any_harm() {
     let (connections, _clients): (Vec<_>, Vec<_>) =
         [answering(&[&one]), Left::idle(b"x"), Left::closing()].into_iter().map(connection).unzip();
     let library = library(folder.path());
-    let note = pack(&connections, &[], library.roots(), at(9)).unwrap();
+    let note = pack(&connections, &[], at(9)).unwrap();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = |below: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
