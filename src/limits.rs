@@ -318,6 +318,11 @@ pub const LIBRARY_RELOAD_PATIENCE: Duration = Duration::from_secs(5);
 pub const LIBRARY_RESTART_PATIENCE: Duration = Duration::from_secs(60);
 /// How often somebody who waits for a scan is told how far it is.
 pub const SCAN_TOLD_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a start or a reload waits for the disks of the library's roots, together. One that is local answers at once; one
+/// that does not, of a server that is away perhaps, is left to the scan.
+pub const ROOT_START_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a scan waits for them: a disk spins up in ten seconds, and some are mounted only when somebody asks for them.
+pub const ROOT_SCAN_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a scan tells how far it is: often enough for an eye, and a thousandth of its time.
 pub const SCAN_PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Items of a list, when the client does not say.

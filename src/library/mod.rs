@@ -8,6 +8,7 @@
 pub mod index;
 pub mod kept;
 pub mod open;
+mod root;
 mod scan;
 mod scan_state;
 
@@ -16,66 +17,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::http::media_type;
 use crate::library::index::{Index, Sort, Video};
+use crate::limits;
 use crate::log::messages;
 use crate::store::{Store, Timestamp};
-use crate::sys::file::{self, Root};
+use crate::sys::file::Root;
 use crate::sys::{Fault, process, wait};
+pub use root::LibraryRoot;
 pub use scan::is_passed_over;
 pub use scan_state::{Failed, ScanState};
 
 /// The ids of videos are UUIDs of version 5 in this namespace (RFC 9562 §5.5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1e_7b6a_3c54_4d9b_9a57_26c5_8d1f_4c02);
-
-/// A folder of films, as configured, and its open descriptor.
-#[derive(Debug)]
-pub struct LibraryRoot {
-    /// The name that begins its URLs.
-    pub name: String,
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its descriptor; empty when it could not be opened: a disk that is not there. Each scan looks again.
-    directory: ArcSwapOption<Root>,
-}
-
-impl LibraryRoot {
-    /// Opens the folder again if another one stands there now: a disk that was mounted, or has gone.
-    fn look_again(&self) {
-        let known = self.directory.load_full();
-        match Root::open(&self.path) {
-            Ok(now) if known.is_some_and(|known| known.is_same(&now)) => {}
-            Ok(now) => self.directory.store(Some(Arc::new(now))),
-            Err(fault) if file::is_exhaustion(&fault.cause) => {}
-            Err(fault) => {
-                tracing::warn!(
-                    name: messages::ROOT_MISSING, root = self.name, error = %fault, "library root is not available"
-                );
-                self.directory.store(None);
-            }
-        }
-    }
-
-    /// Its folder, if that is there.
-    pub fn open(&self) -> Option<Arc<Root>> {
-        self.directory.load_full()
-    }
-
-    fn open_at(name: String, path: PathBuf) -> LibraryRoot {
-        let opened = Root::open(&path).inspect_err(|fault| {
-            tracing::warn!(name: messages::ROOT_MISSING, root = name, error = %fault, "library root is not available");
-        });
-        LibraryRoot { name, path, directory: ArcSwapOption::new(opened.ok().map(Arc::new)) }
-    }
-
-    fn is_open(&self) -> bool {
-        self.directory.load().is_some()
-    }
-}
 
 /// Where a path of a URL may lead: a root and a path below it.
 #[derive(Clone, Debug)]
@@ -125,9 +83,12 @@ impl Drop for Turn<'_> {
 }
 
 impl Library {
-    /// Opens the roots. One that cannot be opened is logged and has no films; the others serve.
+    /// Opens the roots. One that cannot be opened, or whose disk does not answer in a moment, is logged and has no films until
+    /// a scan finds it; the others serve.
     pub fn open(roots: impl IntoIterator<Item = (String, PathBuf)>, formats: &[String]) -> Library {
-        Library::of(roots.into_iter().map(|(name, path)| LibraryRoot::open_at(name, path)).collect(), formats)
+        let roots: Vec<_> = roots.into_iter().map(|(name, path)| LibraryRoot::new(name, path)).collect();
+        root::look_at(&roots, limits::ROOT_START_PATIENCE);
+        Library::of(roots, formats)
     }
 
     /// The library of other roots or formats, which knows of the films that are in both what is known here. It is to be scanned.
@@ -139,11 +100,16 @@ impl Library {
         let roots = roots.into_iter().enumerate().map(|(number, (name, path))| match same(&name, &path) {
             Some(known) => {
                 places[known] = Some(number);
-                LibraryRoot { name, path, directory: ArcSwapOption::new(self.roots[known].open()) }
+                self.roots[known].same()
             }
-            None => LibraryRoot::open_at(name, path),
+            None => LibraryRoot::new(name, path),
         });
-        let library = Library::of(roots.collect(), formats);
+        let roots: Vec<_> = roots.collect();
+        root::look_at(
+            roots.iter().filter(|root| !self.roots.iter().any(|known| known.is(root))),
+            limits::ROOT_START_PATIENCE,
+        );
+        let library = Library::of(roots, formats);
         let index = self.index();
         let known = index.search("", Sort::Title, false).into_iter();
         let moved = known.filter_map(|video| Some(Video { root: places[video.root]?, ..video.clone() }));
@@ -211,8 +177,8 @@ impl Library {
     }
 
     fn candidate<'a>(&'a self, root: usize, path: &'a str) -> Option<Candidate<'a>> {
-        let LibraryRoot { name, directory, .. } = self.roots.get(root)?;
-        Some(Candidate { root, root_name: name, directory: directory.load_full()?, path })
+        let LibraryRoot { name, .. } = self.roots.get(root)?;
+        Some(Candidate { root, root_name: name, directory: self.roots[root].open()?, path })
     }
 
     /// Scans on a thread of its own, unless a scan runs.
@@ -257,7 +223,7 @@ impl Library {
     }
 
     async fn scan_in_turn(&self, store: &Store, now: Timestamp) {
-        self.roots.iter().for_each(LibraryRoot::look_again);
+        root::look_at(&self.roots, limits::ROOT_SCAN_PATIENCE);
         let mut found = scan::walk(self, |found| self.state.store(Arc::new(self.scan_state().so_far(found))));
         let missing_roots = self.names(|number, root| !root.is_open() || found.unreadable_roots.contains(&number));
         let whole_roots =

@@ -1,0 +1,150 @@
+//! A root: a folder of films as configured, its open descriptor, and how to look whether it is there.
+//!
+//! A disk of a server that is away does not answer at all, for hours perhaps, and whoever asks it cannot be stopped. So it is
+//! asked on a thread of its own, at most one for each root: who wants to know waits for a while, and finds the root missing
+//! when there is no answer.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+
+use crate::log::messages;
+use crate::sys::Fault;
+use crate::sys::file::{self, Root};
+
+/// A folder of films, as configured, and its open descriptor.
+#[derive(Debug)]
+pub struct LibraryRoot {
+    /// The name that begins its URLs.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its descriptor; empty when it could not be opened: a disk that is not there. Each scan looks again.
+    directory: ArcSwapOption<Root>,
+    /// Where the answer of its disk comes. The same root of another library waits for the same one.
+    asked: Arc<Mutex<Option<Receiver<Answer>>>>,
+}
+
+/// What its disk says: the folder, which is the one that we know if it is the same.
+type Answer = Result<Arc<Root>, Fault>;
+
+/// Opens the folder of each of `roots` again if another one stands there now: a disk that was mounted, or has gone. One that
+/// does not answer before `patience` is over is missing, too.
+pub(super) fn look_at<'a>(roots: impl IntoIterator<Item = &'a LibraryRoot>, patience: Duration) {
+    let roots: Vec<&LibraryRoot> = roots.into_iter().collect();
+    let deadline = Instant::now() + patience;
+    roots.iter().for_each(|root| root.ask());
+    roots.iter().for_each(|root| root.hear(deadline));
+}
+
+impl LibraryRoot {
+    /// A root that nobody has looked at.
+    pub(super) fn new(name: String, path: PathBuf) -> LibraryRoot {
+        LibraryRoot { name, path, directory: ArcSwapOption::empty(), asked: Arc::default() }
+    }
+
+    /// The same root for another library.
+    pub(super) fn same(&self) -> LibraryRoot {
+        LibraryRoot {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            directory: ArcSwapOption::new(self.open()),
+            asked: Arc::clone(&self.asked),
+        }
+    }
+
+    /// Whether it is the same root as `other`, of whichever library.
+    pub(super) fn is(&self, other: &LibraryRoot) -> bool {
+        Arc::ptr_eq(&self.asked, &other.asked)
+    }
+
+    /// Its folder, if that is there.
+    pub fn open(&self) -> Option<Arc<Root>> {
+        self.directory.load_full()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.directory.load().is_some()
+    }
+
+    /// Asks its disk, unless somebody waits for that already.
+    fn ask(&self) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        // An answer that nobody has heard is an old one.
+        let is_waiting = |answers: &Receiver<Answer>| matches!(answers.try_recv(), Err(TryRecvError::Empty));
+        if asked.as_ref().is_some_and(is_waiting) {
+            return;
+        }
+        let (known, path) = (self.open(), self.path.clone());
+        let (told, answers) = mpsc::channel();
+        let look = move || {
+            let found = Root::open(&path);
+            let answer = found.map(|now| known.filter(|known| known.is_same(&now)).unwrap_or_else(|| Arc::new(now)));
+            // Nobody may wait any more.
+            let _ = told.send(answer);
+        };
+        // Without a thread there is no answer, which is heard.
+        let _ = std::thread::Builder::new().name("root".into()).spawn(look);
+        *asked = Some(answers);
+    }
+
+    /// Waits for its disk until `deadline`.
+    fn hear(&self, deadline: Instant) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(answers) = asked.take() else { return };
+        match answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Ok(folder)) => self.directory.store(Some(folder)),
+            Ok(Err(fault)) if file::is_exhaustion(&fault.cause) => {}
+            Ok(Err(fault)) => self.miss(&fault),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                *asked = Some(answers);
+                self.miss(&"its disk does not answer");
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => self.miss(&"there is no thread to look for it"),
+        }
+    }
+
+    fn miss(&self, error: &dyn std::fmt::Display) {
+        tracing::warn!(name: messages::ROOT_MISSING, root = self.name, %error, "library root is not available");
+        self.directory.store(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_does_not_answer_is_missing_and_there_when_it_does_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, hung, also_hung, last] =
+            ["first", "hung", "hung, too", "last"].map(|name| LibraryRoot::new(name.into(), folder.path().into()));
+        look_at([&hung], Duration::from_secs(60));
+        let known = hung.open().expect("it was there once");
+        let [answer, _never] = [&hung, &also_hung].map(|root| {
+            let (answer, answers) = mpsc::channel();
+            *root.asked.lock().unwrap() = Some(answers);
+            answer
+        });
+        let roots = [&first, &hung, &also_hung, &last];
+        let begun = Instant::now();
+        let patience = Duration::from_millis(500);
+        look_at(roots, patience);
+        assert!(begun.elapsed() < 2 * patience, "the two are waited for together");
+        assert_eq!(roots.map(LibraryRoot::is_open), [true, false, false, true]);
+        // The disk comes back, and is asked by another library: no second thread waits for it meanwhile.
+        let same = hung.same();
+        same.ask();
+        answer.send(Ok(Arc::clone(&known))).unwrap();
+        same.hear(Instant::now() + Duration::from_secs(60));
+        assert!(Arc::ptr_eq(&same.open().unwrap(), &known), "it is the folder that was there before");
+        // An answer that nobody has heard is not believed later.
+        *same.asked.lock().unwrap() = Some(mpsc::channel().1);
+        std::fs::remove_dir(folder.path()).unwrap();
+        look_at([&same], Duration::from_secs(60));
+        assert!(!same.is_open());
+    }
+}
