@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::cli::client::{Films, Server};
 use crate::cli::print;
 use crate::config::{self, Config};
-use crate::daemon::block_on;
 use crate::store::Timestamp;
 
 #[derive(Args)]
@@ -35,7 +34,7 @@ pub(super) fn run(verb: LinkVerb, config: Config) -> anyhow::Result<()> {
     let server = Server::find(config, Films::Wanted)?;
     if let Some(services) = server.services() {
         // Nobody has looked yet what there is.
-        block_on(services.settings().library.scan(&services.store, Timestamp::now()));
+        services.settings().library.scan(&services.store, Timestamp::now());
     }
     let id = find(&server, &verb.film)?;
     let wanted = json!({"expiresIn": verb.expires.as_secs(), "maxPlays": verb.plays});

@@ -85,6 +85,9 @@ fn renew(config: Config, state: &Arc<State>, handles: &[TcpListener]) -> Result<
     }
     let audit = Audit { action: AuditAction::ConfigReloaded, actor: None, subject: None, client: None };
     services.store.audit_noted_later(audit, now());
+    if is_other_library {
+        before.library.supersede();
+    }
     if is_other_library && let Err(error) = library.start_scan(&services.store, now()) {
         tracing::error!(name: messages::SCAN_NOT_STARTED, %error, "the library could not be scanned");
     }

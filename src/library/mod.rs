@@ -14,8 +14,8 @@ mod scan_state;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
@@ -58,6 +58,10 @@ pub struct Library {
     state: ArcSwap<ScanState>,
     /// Whether somebody scans: two at once would undo each other's work.
     is_taken: AtomicBool,
+    /// Held by whoever writes to the store what he has found: this library, or one that it came from or that came from it.
+    storing: Arc<Mutex<()>>,
+    /// Whether another library is in force, so that what a scan finds here is of no use.
+    is_superseded: AtomicBool,
 }
 
 /// Whether a scan was begun.
@@ -109,7 +113,7 @@ impl Library {
             roots.iter().filter(|root| !self.roots.iter().any(|known| known.is(root))),
             limits::ROOT_START_PATIENCE,
         );
-        let library = Library::of(roots, formats);
+        let library = Library { storing: Arc::clone(&self.storing), ..Library::of(roots, formats) };
         let index = self.index();
         let known = index.search("", Sort::Title, false).into_iter();
         let moved = known.filter_map(|video| Some(Video { root: places[video.root]?, ..video.clone() }));
@@ -129,7 +133,18 @@ impl Library {
             index: ArcSwap::default(),
             state: ArcSwap::from_pointee(ScanState { missing_roots, ..ScanState::default() }),
             is_taken: AtomicBool::new(false),
+            storing: Arc::default(),
+            is_superseded: AtomicBool::new(false),
         }
+    }
+
+    /// Another library that came from this one is in force: a scan that runs here ends soon, and leaves the store alone.
+    pub fn supersede(&self) {
+        self.is_superseded.store(true, Ordering::Release);
+    }
+
+    fn is_superseded(&self) -> bool {
+        self.is_superseded.load(Ordering::Acquire)
     }
 
     /// The index as it is now. It does not change under its reader.
@@ -192,7 +207,7 @@ impl Library {
         let (library, store) = (Arc::clone(self), store.clone());
         let scan = move || {
             let turn = Turn(&library);
-            wait::block_on(turn.0.scan_in_turn(&store, now));
+            turn.0.scan_in_turn(&store, now);
             drop(turn);
             process::give_freed_memory_back();
         };
@@ -209,9 +224,9 @@ impl Library {
     ///
     /// The store remembers when each video was first seen. When it fails the index serves all the same, with the
     /// files' own times.
-    pub async fn scan(&self, store: &Store, now: Timestamp) {
+    pub fn scan(&self, store: &Store, now: Timestamp) {
         if let Some(turn) = self.take_turn() {
-            turn.0.scan_in_turn(store, now).await;
+            turn.0.scan_in_turn(store, now);
         }
     }
 
@@ -222,14 +237,19 @@ impl Library {
         Some(Turn(self))
     }
 
-    async fn scan_in_turn(&self, store: &Store, now: Timestamp) {
+    fn scan_in_turn(&self, store: &Store, now: Timestamp) {
         root::look_at(&self.roots, limits::ROOT_SCAN_PATIENCE);
         let mut found = scan::walk(self, |found| self.state.store(Arc::new(self.scan_state().so_far(found))));
         let missing_roots = self.names(|number, root| !root.is_open() || found.unreadable_roots.contains(&number));
         let whole_roots =
             self.names(|number, root| !missing_roots.contains(&root.name) && !found.partial_roots.contains(&number));
         let mut state = ScanState { missing_roots, ..self.scan_state().so_far(&found) };
-        match store.videos_sync(whole_roots, found.rows(self), now).await {
+        // Whoever comes from us waits here, so that his word is the last.
+        let storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_superseded() {
+            return;
+        }
+        match wait::block_on(store.videos_sync(whole_roots, found.rows(self), now)) {
             Ok(synced) => {
                 (state.added, state.changed, state.removed) = (synced.added, synced.changed, synced.removed);
                 found.remember(&synced.known_since);
@@ -242,6 +262,7 @@ impl Library {
                 state.store_fault = Some(fault.to_string());
             }
         }
+        drop(storing);
         let index = Index::new(found.videos);
         let videos = index.len();
         self.index.store(Arc::new(index));
@@ -351,13 +372,54 @@ mod tests {
         let turn = library.take_turn().unwrap();
         assert!(library.scan_state().is_scanning);
         assert_eq!(library.start_scan(&store, now).unwrap(), ScanStart::Running);
-        wait::block_on(library.scan(&store, now));
+        library.scan(&store, now);
         assert!(!library.scan_state().is_scanned, "nobody scans beside another");
         drop(turn);
         assert!(!library.scan_state().is_scanning);
-        wait::block_on(library.scan(&store, now));
+        library.scan(&store, now);
         let state = library.scan_state();
         assert!(state.is_scanned && !state.is_scanning, "{state:?}");
+        store.close();
+    }
+
+    #[test]
+    fn a_library_that_is_superseded_undoes_nothing_in_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = library(folder.path());
+        std::fs::write(folder.path().join("shows/a.mp4"), "x").unwrap();
+        let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+        let roots = ["films", "shows"].map(|name| (name.to_owned(), folder.path().join(name)));
+        let after = before.changed(roots, &["mp4".to_owned()]);
+        before.supersede();
+        after.scan(&store, Timestamp::from_microseconds(1));
+        assert_eq!(after.scan_state().added, 1);
+        // As a scan does that began before the reload and finds other things, or the same at another time.
+        std::fs::write(folder.path().join("shows/b.mp4"), "x").unwrap();
+        std::fs::remove_file(folder.path().join("shows/a.mp4")).unwrap();
+        before.scan(&store, Timestamp::from_microseconds(2));
+        let state = before.scan_state();
+        assert!(!state.is_scanned && !state.is_scanning && before.index().is_empty(), "{state:?}");
+        std::fs::write(folder.path().join("shows/a.mp4"), "x").unwrap();
+        after.scan(&store, Timestamp::from_microseconds(3));
+        let ScanState { added, changed, removed, .. } = *after.scan_state();
+        assert_eq!((added, removed), (1, 0), "b.mp4 is new, a.mp4 never left ({changed} changed)");
+        store.close();
+    }
+
+    #[test]
+    fn what_is_found_is_stored_by_one_library_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = library(folder.path());
+        let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+        let after = Arc::new(before.changed([], &["mp4".to_owned()]));
+        let storing = before.storing.lock().unwrap();
+        after.start_scan(&store, Timestamp::from_microseconds(1)).unwrap();
+        std::thread::yield_now();
+        assert!(after.storing.try_lock().is_err() && !after.scan_state().is_scanned);
+        drop(storing);
+        while !after.scan_state().is_scanned {
+            std::thread::yield_now();
+        }
         store.close();
     }
 
@@ -367,7 +429,7 @@ mod tests {
         let library = library(folder.path());
         let store = Store::open(&folder.path().join("reelway.db")).unwrap();
         let scan = |seconds: i64| {
-            wait::block_on(library.scan(&store, Timestamp::from_microseconds(seconds * 1_000_000)));
+            library.scan(&store, Timestamp::from_microseconds(seconds * 1_000_000));
             library.scan_state()
         };
         assert!(library.candidates("gone/a.mp4").iter().all(|place| place.root_name != "gone"));

@@ -78,6 +78,9 @@ impl<P: FnMut(&Found)> Walk<'_, P> {
             }
         };
         for entry in entries {
+            if self.library.is_superseded() {
+                return;
+            }
             match entry {
                 Ok(entry) => self.entry(root, &entry, below, depth),
                 Err(error) => self.found.skip(folder, &error),

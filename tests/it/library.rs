@@ -10,8 +10,7 @@ fn formats() -> Vec<String> {
 
 fn scanned(folder: &std::path::Path, store: &Store, now: i64) -> Library {
     let library = Library::open([("films".to_owned(), folder.join("films"))], &formats());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(library.scan(store, Timestamp::from_microseconds(now)));
+    library.scan(store, Timestamp::from_microseconds(now));
     library
 }
 
