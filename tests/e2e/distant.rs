@@ -59,20 +59,3 @@ fn a_distant_root_that_is_late_stops_nobody_else() {
     distant.delay("NOTHING", 0);
     daemon.expect_holdings(&before);
 }
-
-/// Goal: a root whose disk does not answer keeps the daemon from starting no longer than a moment, and is there when it answers.
-#[test]
-fn a_distant_root_that_is_late_at_the_start_is_found_by_the_scan() {
-    let place = tempfile::tempdir().unwrap();
-    let distant = match Distant::mounted_in(place.path()) {
-        Ok(distant) => distant,
-        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
-    };
-    distant.delay("STATFS", 6);
-    let daemon = Home::new(&distant.folder).start();
-    assert!(!daemon.log.lines_with("its disk does not answer").is_empty(), "the start waited for it");
-    let mut viewer = Client::connect(daemon.address);
-    daemon.ask_film(&mut viewer, "film.mp4", Some("bytes=0-65535"));
-    assert_eq!(viewer.body(65536), [0xab; 65536]);
-    distant.delay("NOTHING", 0);
-}
