@@ -155,9 +155,10 @@ impl Inherited {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let found = self.found(state);
-        // From here on nobody but us holds them open.
+        // From here on nobody but us holds them open, and they end with us: whatever goes wrong with them now goes wrong once,
+        // and not at every start.
         systemd::forget_stored(NAME);
+        let found = self.found(state);
         let Found { connections, playbacks, lost } = match found {
             Ok(found) => found,
             Err(reason) => {

@@ -25,16 +25,21 @@ struct Queue {
 }
 
 impl Closer {
-    /// Closes `descriptors` by and by, on a thread of this shard's. Where there is no runtime the caller waits.
+    /// Closes `descriptors` by and by, on a thread of this shard's; where there is no runtime, on one of its own.
     pub fn close(self: &Arc<Closer>, descriptors: impl IntoIterator<Item = OwnedFd>) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let mut queue = self.queue();
         queue.descriptors.extend(descriptors);
         if !queue.has_thread {
             let closer = Arc::clone(self);
-            // It waits for the lock first. Where there is no thread to be had this panics, and the next file asks again.
-            runtime.spawn_blocking(move || while closer.close_one() {});
-            queue.has_thread = true;
+            // It waits for the lock first. Where there is no thread to be had the next file asks again.
+            let work = move || while closer.close_one() {};
+            queue.has_thread = match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => {
+                    runtime.spawn_blocking(work);
+                    true
+                }
+                Err(_) => std::thread::Builder::new().name("closer".into()).spawn(work).is_ok(),
+            };
         }
     }
 
@@ -94,6 +99,21 @@ mod tests {
                 assert!(!closer.is_behind());
             }
         });
+    }
+
+    /// A socket that lingers closes as a file of a distant root does: late.
+    #[test]
+    fn nobody_waits_for_a_late_close_where_there_is_no_runtime() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut late = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _unread = listener.accept().unwrap();
+        late.set_nonblocking(true).unwrap();
+        while std::io::Write::write(&mut late, &[0; 65536]).is_ok() {}
+        late.set_nonblocking(false).unwrap();
+        socket2::SockRef::from(&late).set_linger(Some(Duration::from_secs(2))).unwrap();
+        let begun = Instant::now();
+        Arc::new(Closer::default()).close([late.into()]);
+        assert!(begun.elapsed() < Duration::from_secs(1), "the caller waited");
     }
 
     #[test]
