@@ -157,6 +157,9 @@ pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, about 1.3 s for
 /// 4096. With the drain that follows when it does not, that is less than `TimeoutStopSec=` of the unit.
 pub const HANDOVER_STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a start waits for the films of distant roots that are on their way, in all: their servers answer at once, or may
+/// not answer for minutes, and nobody else is served meanwhile.
+pub const HANDOVER_REOPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of the note that goes with it, at most: an idle connection takes about 60, and one with a full inbox 22 KiB.
 pub const HANDOVER_NOTE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of such an answer's head and of its parts in memory, at most, where another process says that there are as many.

@@ -121,9 +121,10 @@ fn give(state: &State, connections: &[Connection]) -> Result<(), String> {
     let services = &state.services;
     let note = handover::pack(connections, &services.playbacks.kept(), now())?;
     let note = descriptor::note(&note).map_err(|error| error.to_string())?;
-    let mut descriptors: Vec<BorrowedFd<'_>> = vec![note.as_fd()];
-    descriptors.extend(handover::descriptors(connections));
-    systemd::store(NAME, &descriptors, limits::HANDOVER_STORE_PATIENCE).map_err(|error| error.to_string())
+    let mut files: Vec<BorrowedFd<'_>> = vec![note.as_fd()];
+    files.extend(handover::files(connections));
+    let sockets: Vec<BorrowedFd<'_>> = connections.iter().map(|connection| connection.socket.as_fd()).collect();
+    systemd::store(NAME, &files, &sockets, limits::HANDOVER_STORE_PATIENCE).map_err(|error| error.to_string())
 }
 
 /// Callers by password have no session that the next process could ask: it compares their credentials with those of now.
@@ -178,7 +179,7 @@ impl Inherited {
     }
 
     fn found(self, state: &State) -> Result<Found, String> {
-        let Sorted { notes, sockets, files } = Sorted::of(self.0);
+        let Sorted { notes, sockets, mut files } = Sorted::of(self.0);
         let read = |note| {
             let bytes = descriptor::read_note(note, limits::HANDOVER_NOTE_BYTES_MAX);
             handover::unpack(&bytes.map_err(|error| Fault::new("read the note", error).to_string())?)
@@ -187,7 +188,11 @@ impl Inherited {
         // More than one is there only if an earlier process was killed before it had forgotten its own.
         read.sort_by_key(|note| note.as_ref().map_or(i64::MIN, |note| note.written_at));
         match read.pop().unwrap_or_else(|| Err("there is no note with them".to_owned())) {
-            Ok(note) => Ok(note.assemble(sockets, files, &state.services.settings().library)),
+            Ok(note) => {
+                let settings = state.services.settings();
+                files.extend(handover::opened_again(&note, &settings.library));
+                Ok(note.assemble(sockets, files, &settings.library))
+            }
             Err(reason) => {
                 sockets.values().for_each(socket::reset_on_close);
                 Err(reason)

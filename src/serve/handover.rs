@@ -11,15 +11,16 @@
 //! ```
 //!
 //! Bytes in a pipe of the cold path were not sent; the offset says what the socket took, and its options stay with it. A body
-//! of a request that is being read is waited for. TLS, once it is here, is told apart in [`Left`]: a socket whose keys are in
+//! of a request that is being read is waited for. Films of distant roots are opened again (`distant`). TLS, once it is here, is told apart in [`Left`]: a socket whose keys are in
 //! the kernel is handed over like any other, one that is encrypted in user space is closed at the end of a record.
 
+mod distant;
 mod note;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use uuid::Uuid;
 
@@ -35,6 +36,7 @@ use crate::stream::Film;
 use crate::sys::descriptor::FileId;
 use crate::sys::socket;
 
+pub use distant::opened_again;
 pub use note::{Found, Note, pack, unpack};
 
 /// A connection that its shard has given up.
@@ -139,6 +141,11 @@ impl Left {
         })
     }
 
+    /// Those of them whose files are handed over with it.
+    fn handed_films(&self) -> impl Iterator<Item = &Film> {
+        self.films().filter(|film| !film.file.is_distant())
+    }
+
     /// Bytes of answers that are left to be sent.
     pub fn bytes(&self) -> u64 {
         self.unsent().map_or(0, |unsent| unsent.finished.parts.iter().map(Part::length).sum())
@@ -152,7 +159,7 @@ pub fn fitting(mut connections: Vec<Connection>, capacity: usize) -> (Vec<Connec
     let mut room = capacity.saturating_sub(1);
     let mut films: HashSet<FileId> = HashSet::new();
     connections.into_iter().partition(|connection| {
-        let own: HashSet<FileId> = connection.left.films().map(|film| film.file.id()).collect();
+        let own: HashSet<FileId> = connection.left.handed_films().map(|film| film.file.id()).collect();
         let needed = 1 + own.difference(&films).count();
         let fits = needed <= room;
         if fits {
@@ -163,12 +170,11 @@ pub fn fitting(mut connections: Vec<Connection>, capacity: usize) -> (Vec<Connec
     })
 }
 
-/// The descriptors of connections and of their films, each film once.
-pub fn descriptors(connections: &[Connection]) -> Vec<BorrowedFd<'_>> {
+/// The descriptors of the films of connections, each once, without those of distant roots.
+pub fn files(connections: &[Connection]) -> Vec<BorrowedFd<'_>> {
     let mut known: HashSet<FileId> = HashSet::new();
-    let films = connections.iter().flat_map(|connection| connection.left.films());
-    let films = films.filter(|film| known.insert(film.file.id())).map(|film| film.file.hot());
-    films.chain(connections.iter().map(|connection| connection.socket.as_fd())).collect()
+    let films = connections.iter().flat_map(|connection| connection.left.handed_films());
+    films.filter(|film| known.insert(film.file.id())).map(|film| film.file.hot()).collect()
 }
 
 /// Goes on with a connection that the process before us has left.

@@ -99,6 +99,19 @@ impl Root {
         self.open_resolving(path, MEDIA_RESOLVE)
     }
 
+    /// The same for a film that another process has sent a part of: nothing, if it is not of this size and time any more. Not
+    /// for a shard.
+    ///
+    /// # Errors
+    /// What openat2(2) and fstat(2) say.
+    pub fn open_again(&self, path: &CStr, size: u64, modified_ns: i128) -> io::Result<Option<OwnedFd>> {
+        let file = self.open_waiting(path)?;
+        let status = nix::sys::stat::fstat(&file)?;
+        let modified = i128::from(status.st_mtime) * 1_000_000_000 + i128::from(status.st_mtime_nsec);
+        let is_same = u64::try_from(status.st_size) == Ok(size) && modified == modified_ns;
+        Ok(is_same.then_some(file))
+    }
+
     fn open_resolving(&self, path: &CStr, resolve: ResolveFlag) -> io::Result<OwnedFd> {
         let how = OpenHow::new().flags(MEDIA_FLAGS).resolve(resolve);
         Ok(nix::fcntl::openat2(&self.directory, path, how)?)

@@ -89,17 +89,21 @@ pub fn store_capacity() -> usize {
     if std::env::var_os("NOTIFY_SOCKET").is_some() { capacity } else { 0 }
 }
 
-/// Hands `descriptors` to the service manager under `name`, and waits up to `patience` until it has them: the process
-/// after us is passed them. Two descriptors of one open file are kept once.
+/// Hands `files` and `sockets` to the service manager under `name`, and waits up to `patience` until it has them: the process
+/// after us is passed them. Two descriptors of one open file are kept once. A socket whose peer leaves meanwhile is let go; a
+/// file is not asked anything.
 ///
 /// # Errors
 /// When it cannot be told, or does not take them in time.
-pub fn store(name: &str, descriptors: &[BorrowedFd<'_>], patience: Duration) -> io::Result<()> {
-    for some in descriptors.chunks(DESCRIPTORS_PER_MESSAGE_MAX) {
-        let numbers: Vec<_> = some.iter().map(AsRawFd::as_raw_fd).collect();
-        let told = daemon::pid_notify_with_fds(0, [("FDSTORE", "1"), ("FDNAME", name)].iter(), &numbers);
-        if !told.map_err(io::Error::from)? {
-            return Err(io::ErrorKind::NotConnected.into());
+pub fn store(name: &str, files: &[BorrowedFd<'_>], sockets: &[BorrowedFd<'_>], patience: Duration) -> io::Result<()> {
+    for (descriptors, polls) in [(files, "0"), (sockets, "1")] {
+        for some in descriptors.chunks(DESCRIPTORS_PER_MESSAGE_MAX) {
+            let numbers: Vec<_> = some.iter().map(AsRawFd::as_raw_fd).collect();
+            let words = [("FDSTORE", "1"), ("FDNAME", name), ("FDPOLL", polls)];
+            let told = daemon::pid_notify_with_fds(0, words.iter(), &numbers);
+            if !told.map_err(io::Error::from)? {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
         }
     }
     barrier(patience)

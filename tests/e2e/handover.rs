@@ -330,7 +330,8 @@ fn a_film_goes_on_without_its_folder() {
     fs::rename(elsewhere, films.path()).unwrap();
 }
 
-/// Goal: a film whose disk does not answer is handed over like any other, without waiting for it, and goes on once it does.
+/// Goal: a film whose disk does not answer is handed over like any other, without waiting for it, and goes on once it does; its
+/// file is not kept by the service manager, which would wait where it closes it.
 #[test]
 fn a_film_that_waits_for_its_disk_is_handed_over_at_once() {
     let place = tempfile::tempdir().unwrap();
@@ -355,6 +356,8 @@ fn a_film_that_waits_for_its_disk_is_handed_over_at_once() {
         // A process that waits for such a disk can be ended by nobody.
         distant.delay("NOTHING", 0);
         assert_eq!(daemon.wait(PATIENCE), Some(0));
+        assert!(manager.stored().len() >= 2, "a note and a connection");
+        assert_eq!(manager.stored_files(), 1, "the note alone");
         let mut after = next(&manager, &daemon);
         assert_eq!(resumed(&after).1, 0);
         assert!(client.body(2 * MIB).iter().all(|byte| *byte == 0xab));

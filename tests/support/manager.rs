@@ -182,6 +182,16 @@ impl Manager {
         said.stored.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// How many of these are regular files.
+    pub fn stored_files(&self) -> usize {
+        let said = self.heard.said.lock().unwrap();
+        let is_file = |descriptor: &OwnedFd| {
+            let status = rustix::fs::fstat(descriptor).unwrap();
+            rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::RegularFile
+        };
+        said.stored.iter().filter(|(_, descriptor)| is_file(descriptor)).count()
+    }
+
     /// From now on barriers are answered, or not.
     pub fn answer_barriers(&self, answers: bool) {
         self.heard.said.lock().unwrap().barriers = (!answers).then(Vec::new);

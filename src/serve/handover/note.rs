@@ -37,7 +37,7 @@ pub struct Note {
     /// When it was written, in microseconds since 1970: of two the later one counts.
     pub written_at: i64,
     playbacks: Vec<PlaybackRow>,
-    films: Vec<FilmRow>,
+    pub(super) films: Vec<FilmRow>,
     connections: Vec<ConnectionRow>,
 }
 
@@ -75,12 +75,24 @@ enum OwnerRow {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct FilmRow {
+pub(super) struct FilmRow {
     device: u64,
     inode: u64,
-    root: String,
-    path: String,
-    is_distant: bool,
+    pub root: String,
+    pub path: String,
+    pub is_distant: bool,
+    /// By these a distant one is known again.
+    #[serde(default)]
+    pub size: u64,
+    #[serde(default)]
+    pub modified_ns: i64,
+}
+
+impl FilmRow {
+    /// Which file it was.
+    pub fn id(&self) -> FileId {
+        FileId { device: self.device, inode: self.inode }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -227,7 +239,8 @@ impl Films {
         };
         self.rows.iter().position(is_it).unwrap_or_else(|| {
             let (root, path, is_distant) = (film.root_name.to_string(), film.path.to_string(), film.file.is_distant());
-            self.rows.push(FilmRow { device, inode, root, path, is_distant });
+            let (size, modified_ns) = (film.file.size(), i64::try_from(film.file.modified_ns()).unwrap_or(0));
+            self.rows.push(FilmRow { device, inode, root, path, is_distant, size, modified_ns });
             self.rows.len() - 1
         })
     }
