@@ -160,6 +160,8 @@ pub const HANDOVER_STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a start waits for the films of distant roots that are on their way, in all: their servers answer at once, or may
 /// not answer for minutes, and nobody else is served meanwhile.
 pub const HANDOVER_REOPEN_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the slot of a playback that the process before has left is kept for its connections: they ask the database first.
+pub const PLAYBACK_AWAITED_FOR: Duration = Duration::from_secs(10);
 /// Bytes of the note that goes with it, at most: an idle connection takes about 60, and one with a full inbox 22 KiB.
 pub const HANDOVER_NOTE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of such an answer's head and of its parts in memory, at most, where another process says that there are as many.

@@ -9,7 +9,7 @@
 //! What is stored has one name, so that one word has the service manager forget it: until then it holds every connection open
 //! (systemd.service(5), `FileDescriptorStoreMax=`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +21,7 @@ use crate::daemon::signals::{Either, Signals};
 use crate::daemon::{block_on, now};
 use crate::limits;
 use crate::log::messages;
-use crate::playback::Owner;
+use crate::playback::{Key, Owner};
 use crate::serve::handover::{self, Connection, Found, Note};
 use crate::serve::{Phase, State};
 use crate::sys::descriptor::{self, FileId, Kind};
@@ -170,8 +170,10 @@ impl Inherited {
                 return Vec::new();
             }
         };
+        let awaited = connections.iter().filter_map(|connection| connection.left.unsent()?.plays.as_ref());
+        let awaited: HashSet<Key> = awaited.map(|plays| plays.key).collect();
         for kept in &playbacks {
-            state.services.playbacks.restore(kept, now());
+            state.services.playbacks.restore(kept, awaited.contains(&kept.key), now());
         }
         let films = films(&connections);
         tracing::info!(name: messages::TAKEN_OVER, connections = connections.len(), films, lost, "resumed");

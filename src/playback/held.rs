@@ -26,6 +26,8 @@ pub(super) struct Held {
     state: AtomicU32,
     /// When the last connection that sent left, in microseconds.
     lingers_since: AtomicI64,
+    /// Until when nobody may take its slot, in microseconds, because a connection of the process before is about to join.
+    awaited_until: AtomicI64,
     bytes: AtomicU64,
     /// What of `bytes` the session was told.
     noted: AtomicU64,
@@ -97,6 +99,7 @@ impl Held {
             started: now,
             state: AtomicU32::new(1),
             lingers_since: AtomicI64::new(now.microseconds()),
+            awaited_until: AtomicI64::new(i64::MIN),
             bytes: AtomicU64::new(0),
             noted: AtomicU64::new(0),
             retransmits: AtomicU64::new(0),
@@ -104,10 +107,11 @@ impl Held {
         }
     }
 
-    /// A playback of the process before, which no connection has joined yet.
-    pub fn restored(kept: &Kept, now: Timestamp) -> Held {
+    /// A playback of the process before, which no connection has joined yet; `until` then one is awaited, if any is.
+    pub fn restored(kept: &Kept, until: Option<Timestamp>, now: Timestamp) -> Held {
         let held = Held::new(kept.key, kept.watcher.clone(), now, now);
         held.parties().pacing.restored(kept.bytes, now);
+        held.awaited_until.store(until.map_or(i64::MIN, |until| until.microseconds()), Ordering::Relaxed);
         Held {
             id: kept.id,
             started: kept.started,
@@ -145,6 +149,7 @@ impl Held {
     pub fn leave(&self, now: Timestamp) {
         // Before it counts as idle: whoever sees it idle must see since when.
         self.lingers_since.fetch_max(now.microseconds(), Ordering::Relaxed);
+        self.awaited_until.store(i64::MIN, Ordering::Relaxed);
         self.state.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -158,10 +163,16 @@ impl Held {
         Timestamp::from_microseconds(self.lingers_since.load(Ordering::Relaxed))
     }
 
+    /// Whether its slot may be taken by somebody else: nobody sends, and nobody is awaited.
+    pub fn may_give_way(&self, now: Timestamp) -> bool {
+        self.connections() == 0 && now.microseconds() >= self.awaited_until.load(Ordering::Relaxed)
+    }
+
     /// Whatever is reckoned from a moment before now is reckoned from now on.
     pub fn begin_anew(&self, now: Timestamp) {
         // That moment may lie ahead, if the clock was set back.
         self.lingers_since.store(now.microseconds(), Ordering::Relaxed);
+        self.awaited_until.store(i64::MIN, Ordering::Relaxed);
         let mut parties = self.parties();
         parties.seen = Some((self.bytes(), now));
         parties.looked = Some(now);

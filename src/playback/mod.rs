@@ -300,7 +300,7 @@ impl Playbacks {
             return joined;
         }
         let clear_at = self.owed_by(key, now);
-        let slot = self.make_room(key, &mut door)?;
+        let slot = self.make_room(key, &mut door, now)?;
         let held = Arc::new(Held::new(key, watcher.clone(), clear_at, now));
         slot.held.store(Some(Arc::clone(&held)));
         slot.mark.store(key.mark(), Ordering::Release);
@@ -331,7 +331,7 @@ impl Playbacks {
     }
 
     /// A free slot for a playback of this key; one that lingers may have to give way for it.
-    fn make_room(&self, key: Key, door: &mut Vec<Streamed>) -> Result<&Slot, Refused> {
+    fn make_room(&self, key: Key, door: &mut Vec<Streamed>, now: Timestamp) -> Result<&Slot, Refused> {
         let owner = key.owner;
         let own_max = match owner {
             Owner::User(_) => self.bounds.load().per_user_max,
@@ -341,9 +341,9 @@ impl Playbacks {
         if self.all().filter(|held| is_own(held)).count() >= own_max {
             // There may be more than there should be, since the bound was lowered.
             while self.all().filter(|held| is_own(held)).count() > own_max {
-                self.take_lingering(is_own, door).ok_or_else(|| Refused::Reached(self.of(owner)))?;
+                self.take_lingering(is_own, door, now).ok_or_else(|| Refused::Reached(self.of(owner)))?;
             }
-            return self.take_lingering(is_own, door).ok_or_else(|| Refused::Reached(self.of(owner)));
+            return self.take_lingering(is_own, door, now).ok_or_else(|| Refused::Reached(self.of(owner)));
         }
         if let Owner::Link(_) = owner {
             // A guest never takes the last places: they are for the people of the house.
@@ -354,7 +354,7 @@ impl Playbacks {
         }
         // There may be more than there should be, since the bound was lowered.
         while self.count() >= self.playbacks_max() {
-            self.take_lingering(|_| true, door).ok_or_else(|| Refused::Busy(self.of(owner)))?;
+            self.take_lingering(|_| true, door, now).ok_or_else(|| Refused::Busy(self.of(owner)))?;
         }
         let free = self.slots_from(key).find(|slot| slot.held.load().is_none());
         free.ok_or_else(|| Refused::Busy(self.of(owner)))
@@ -365,10 +365,15 @@ impl Playbacks {
     }
 
     /// Frees the slot of the one that has lingered longest, among those that `may_go`.
-    fn take_lingering(&self, may_go: impl Fn(&Held) -> bool, door: &mut Vec<Streamed>) -> Option<&Slot> {
+    fn take_lingering(
+        &self,
+        may_go: impl Fn(&Held) -> bool,
+        door: &mut Vec<Streamed>,
+        now: Timestamp,
+    ) -> Option<&Slot> {
         loop {
             let held = self.slots.iter().filter_map(|slot| Some((slot, slot.held.load_full()?)));
-            let lingering = held.filter(|(_, held)| may_go(held) && held.connections() == 0);
+            let lingering = held.filter(|(_, held)| may_go(held) && held.may_give_way(now));
             let (slot, held) = lingering.min_by_key(|(_, held)| held.lingers_since())?;
             // Or its next range has just come; then it is another's turn to go.
             if held.close_if_idle() {

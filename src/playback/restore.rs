@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
+use crate::limits;
 use crate::playback::held::Held;
 use crate::playback::{Key, Playbacks, Viewer, Watcher};
 use crate::store::Timestamp;
@@ -35,8 +36,9 @@ impl Playbacks {
         all
     }
 
-    /// Takes a slot for a playback of the process before, if one is free. Until its connections come it lingers, from `now` on.
-    pub fn restore(&self, kept: &Kept, now: Timestamp) -> bool {
+    /// Takes a slot for a playback of the process before, if one is free. Until its connections come it lingers, from `now` on;
+    /// while one `is_awaited`, for a moment, it gives way to nobody.
+    pub fn restore(&self, kept: &Kept, is_awaited: bool, now: Timestamp) -> bool {
         let _door = self.door();
         if self.find(kept.key).is_some() {
             return false;
@@ -45,7 +47,8 @@ impl Playbacks {
             return false;
         }
         let Some(slot) = self.slots_from(kept.key).find(|slot| slot.held.load().is_none()) else { return false };
-        slot.held.store(Some(Arc::new(Held::restored(kept, now))));
+        let until = is_awaited.then(|| now.plus(limits::PLAYBACK_AWAITED_FOR));
+        slot.held.store(Some(Arc::new(Held::restored(kept, until, now))));
         slot.mark.store(kept.key.mark(), Ordering::Release);
         true
     }

@@ -67,8 +67,8 @@ fn a_playback_is_the_same_one_after_a_restart_and_what_it_was_sent_is_not_told_t
 
     let caps = Caps { per_user: Pace::of_bits(8_000_000), total: Pace::NONE, with_lan: true };
     let after = Playbacks::new(Bounds { caps, ..BOUNDS });
-    assert!(after.restore(&kept[0], at(60)));
-    assert!(!after.restore(&kept[0], at(60)), "it is there already");
+    assert!(after.restore(&kept[0], false, at(60)));
+    assert!(!after.restore(&kept[0], false, at(60)), "it is there already");
     assert_eq!(counts(&after), (0, 1));
     let viewer = Viewer::new(&after);
     let playing = viewer.play(key(1, 1), &watcher(1), at(61)).unwrap();
@@ -80,7 +80,29 @@ fn a_playback_is_the_same_one_after_a_restart_and_what_it_was_sent_is_not_told_t
     assert_eq!(told, [7]);
     playing.leave(at(62));
     let full = Playbacks::new(Bounds { playbacks_max: 0, ..BOUNDS });
-    assert!(!full.restore(&kept[0], at(60)), "there is no slot");
+    assert!(!full.restore(&kept[0], false, at(60)), "there is no slot");
+}
+
+#[test]
+fn a_playback_whose_connection_is_about_to_come_gives_way_to_nobody_for_a_moment() {
+    let before = Playbacks::new(BOUNDS);
+    let viewer = Viewer::new(&before);
+    viewer.play(key(1, 1), &watcher(1), at(0)).unwrap().leave(at(1));
+    let kept = before.kept();
+    let bounds = Bounds { playbacks_max: 1, ..BOUNDS };
+
+    let after = Playbacks::new(bounds);
+    assert!(after.restore(&kept[0], true, at(60)));
+    let [newcomer, resumed] = [(); 2].map(|()| Viewer::new(&after));
+    assert!(newcomer.play(key(2, 9), &watcher(2), at(61)).is_err(), "the slot is taken");
+    let playing = resumed.play(key(1, 1), &watcher(1), at(62)).expect("its own slot");
+    playing.leave(at(63));
+    assert!(newcomer.play(key(2, 9), &watcher(2), at(63)).is_ok(), "it came, and lingers like any other");
+
+    let after = Playbacks::new(bounds);
+    assert!(after.restore(&kept[0], true, at(60)));
+    let newcomer = Viewer::new(&after);
+    assert!(newcomer.play(key(2, 9), &watcher(2), at(71)).is_ok(), "nobody came");
 }
 
 #[test]

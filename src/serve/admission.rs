@@ -69,10 +69,20 @@ impl Connections {
         if of_address >= held.per_address_max || (held.count >= held.connections_max && !held.send_one_away()) {
             return None;
         }
+        Some(self.seated(&mut held, address))
+    }
+
+    /// A seat for a connection that had one in the process before: nobody who comes meanwhile takes it, and it is one of as
+    /// many as there could be there.
+    pub fn readmit(&self, address: IpAddr) -> Seat<'_> {
+        self.seated(&mut self.held(), address)
+    }
+
+    fn seated(&self, held: &mut Held, address: IpAddr) -> Seat<'_> {
         held.count += 1;
-        held.by_address.insert(address, of_address + 1);
+        *held.by_address.entry(address).or_default() += 1;
         held.next_seat += 1;
-        Some(Seat { connections: self, address, number: held.next_seat })
+        Seat { connections: self, address, number: held.next_seat }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -168,6 +178,19 @@ mod tests {
         drop((first, third));
         assert!(connections.held.lock().unwrap().by_address.is_empty());
     }
+
+    #[test]
+    fn who_had_a_seat_before_a_restart_has_one_whoever_came_meanwhile() {
+        let connections = Connections::new(1, 1);
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let newcomer = connections.admit(address);
+        let resumed = connections.readmit(address);
+        assert!(newcomer.is_some() && connections.admit([127, 0, 0, 2].into()).is_none());
+        drop((newcomer, resumed));
+        let held = connections.held();
+        assert_eq!((held.count, held.by_address.len()), (0, 0));
+    }
+
     #[test]
     fn the_longest_paused_gives_way_and_only_when_there_is_no_seat() {
         let connections = Connections::new(2, 9);

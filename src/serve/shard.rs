@@ -362,7 +362,7 @@ impl Shard {
             Entrance::Before(left) => (&self.state.connections, false, Some(&self.halt), Some(left)),
         };
         metrics::add(if left.is_some() { &counters.resumed } else { &counters.connections }, 1);
-        let seat = connections.admit(address);
+        let seat = if left.is_some() { Some(connections.readmit(address)) } else { connections.admit(address) };
         let viewer = Viewer::new(&self.state.services.playbacks);
         let (patience, pacer) = {
             let settings = self.state.services.settings();
@@ -374,11 +374,6 @@ impl Shard {
             Peer { socket, address, is_machine, patience, viewer, pacer, seat, halt: halt.filter(|_| seat.is_some()) };
         if seat.is_some() {
             return connection::run(self, &peer, left).await;
-        }
-        if left.is_some() {
-            // In the middle of an answer, perhaps: it must not be taken for whole.
-            socket::reset_on_close(socket);
-            return None;
         }
         exchange::refuse(self, &peer, &[], &Reject::TooManyConnections).await;
         if let Ok(_place) = self.refused.try_acquire() {
