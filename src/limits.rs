@@ -155,8 +155,12 @@ pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// [`DRAIN_PATIENCE`] more, and then cut.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, about 1.3 s for
-/// 4096. With the drain that follows when it does not, that is less than `TimeoutStopSec=` of the unit.
+/// 4096. A stop asks for as much time as that and the drain that follows when it does not may take.
 pub const HANDOVER_STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long both may take, the database that is asked for passwords and the service manager.
+pub const HANDOVER_PATIENCE_MAX: Duration = Duration::from_secs(10);
+/// What a stop may take beside all that and the drain: shards that wait for a disk, the last writes of the database.
+pub const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How long a start waits for the films of distant roots that are on their way, in all: their servers answer at once, or may
 /// not answer for minutes, and nobody else is served meanwhile.
 pub const HANDOVER_REOPEN_PATIENCE: Duration = Duration::from_secs(3);

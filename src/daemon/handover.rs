@@ -98,17 +98,25 @@ fn store(signals: &mut Signals, state: &Arc<State>, mut connections: Vec<Connect
         );
         return Outcome::Cut;
     }
-    match signals.wait(stored) {
+    match signals.wait(async { tokio::time::timeout(limits::HANDOVER_PATIENCE_MAX, stored).await }) {
         Either::Signal => Outcome::Cut,
-        Either::Other(Ok((_, Ok(())))) => Outcome::Done,
-        Either::Other(Ok((connections, Err(reason)))) => {
+        Either::Other(Err(_)) => {
+            // Whoever has them still may store them yet, so nobody else may go on with them here.
+            tracing::error!(
+                name: messages::HAND_OVER_FAILED,
+                "connections could not be handed over: the database or the service manager does not answer; they end"
+            );
+            Outcome::Cut
+        }
+        Either::Other(Ok(Ok((_, Ok(()))))) => Outcome::Done,
+        Either::Other(Ok(Ok((connections, Err(reason))))) => {
             // Whatever of it was stored must not be resumed by anybody else.
             systemd::forget_stored(NAME);
             tracing::warn!(name: messages::HAND_OVER_FAILED, reason, "connections could not be handed over; they are drained");
             Outcome::Refused(connections)
         }
         // It panicked, which was told.
-        Either::Other(Err(_)) => Outcome::Cut,
+        Either::Other(Ok(Err(_))) => Outcome::Cut,
     }
 }
 

@@ -153,6 +153,7 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     drop(watchdog); // Nobody waits for it while a service ends, and the store is about to.
     state.services.is_draining.store(true, Ordering::Relaxed);
     systemd::stopping(&status.take(&state));
+    systemd::more_time(stop_patience(&state));
     let is_drained = if failure.is_none() && handover::is_possible() {
         match handover::hand_over(&mut signals, &state, &phase, shards.count()) {
             Outcome::Done => true,
@@ -169,6 +170,12 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     drop(admin);
     tracing::info!(name: messages::STOPPED, drained = is_drained, "stopped");
     failure.map_or(Ok(()), Err)
+}
+
+/// What a stop may take at most: handing over, the drain that follows if nobody takes it, and the end.
+fn stop_patience(state: &State) -> Duration {
+    let handing_over = limits::HANDOVER_PATIENCE + 2 * limits::DRAIN_PATIENCE + limits::HANDOVER_PATIENCE_MAX;
+    handing_over + state.services.settings().config.server.drain_timeout + limits::STOP_MARGIN
 }
 
 /// Has the shards finish their responses, for as long as an administrator allows. Whether they did.

@@ -248,6 +248,8 @@ fn who_leaves_in_between_leaves_nothing_behind() {
     let [left, reset, mut stays] = [(); 3].map(|()| viewer(&daemon, FILM));
     daemon.stop();
     assert_eq!(manager.stored().len(), 1 + 1 + 3, "a note, a film, and three connections");
+    let is_asked = |message: &String| message.starts_with("EXTEND_TIMEOUT_USEC=");
+    assert!(manager.messages().iter().any(is_asked), "a stop has the time that it may need");
     drop(left);
     reset.reset();
     let mut after = next(&manager, &daemon);
