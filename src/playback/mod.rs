@@ -25,7 +25,6 @@ mod sweep;
 mod tests;
 mod viewer;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -110,15 +109,29 @@ pub enum Player<'a> {
 impl Player<'_> {
     /// A number to compare it by, among the players of one owner.
     pub fn number(&self) -> u64 {
-        if let Player::Session(id) = self {
-            let (high, low) = id.as_u64_pair(); // Random already.
-            return high ^ low;
+        match self {
+            Player::Session(id) => {
+                let (high, low) = id.as_u64_pair(); // Random already.
+                high ^ low
+            }
+            Player::Named(name) => fnv(fnv(FNV_BASIS, b"named"), name.as_bytes()),
+            Player::Place(IpAddr::V4(address), name) => {
+                fnv(fnv(FNV_BASIS, &address.octets()), name.unwrap_or("-").as_bytes())
+            }
+            Player::Place(IpAddr::V6(address), name) => {
+                fnv(fnv(FNV_BASIS, &address.octets()), name.unwrap_or("-").as_bytes())
+            }
         }
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
     }
 }
+
+/// FNV-1a: the same in every release, because a restart hands these numbers over and the plays of links are noted with them.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Where it begins.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Who wants to watch.
 #[derive(Clone, Debug)]

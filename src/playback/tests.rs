@@ -106,6 +106,11 @@ fn a_playback_whose_connection_is_about_to_come_gives_way_to_nobody_for_a_moment
 }
 
 #[test]
+fn a_player_has_the_same_number_in_every_release() {
+    assert_eq!(Player::Named("a").number(), 0xfc7b_c8e8_e75d_8205);
+}
+
+#[test]
 fn one_user_has_so_many_open_and_what_lingers_gives_way() {
     let playbacks = Playbacks::new(BOUNDS);
     let [first, second, third, other] = [(); 4].map(|()| Viewer::new(&playbacks));
