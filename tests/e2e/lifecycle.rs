@@ -283,7 +283,7 @@ fn told_to_run_in_the_installed_unit_it_does() {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.split_whitespace().next()).unwrap_or_else(|| panic!("no {name} in {status}"))
     };
-    if env::var_os("REELWAY_E2E_UNIT").is_none() {
+    if env::var_os("E2E_UNIT").is_none() {
         assert_eq!(first_of("Uid:"), geteuid().as_raw().to_string());
         return;
     }

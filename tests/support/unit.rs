@@ -1,6 +1,6 @@
 //! The daemon in the sandbox of the installed unit, where the tests run on a machine that has one (`tests/package/e2e`).
 //!
-//! `REELWAY_E2E_UNIT` names the unit file. What it says of the service's sandbox, limits and user is said again to a transient
+//! `E2E_UNIT` names the unit file. What it says of the service's sandbox, limits and user is said again to a transient
 //! unit for each daemon, so that tests still give each its own folders and environment; what it says of how the service is
 //! started, watched and fed is left out. A daemon that a test starts behind another program (strace, prlimit) goes without.
 
@@ -63,7 +63,7 @@ pub struct Unit {
 impl Unit {
     /// The one that the tests were told to run in, if they were.
     pub fn installed() -> Option<Unit> {
-        let file = PathBuf::from(env::var_os("REELWAY_E2E_UNIT")?);
+        let file = PathBuf::from(env::var_os("E2E_UNIT")?);
         let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let mut section = "";
         let mut properties = Vec::new();
