@@ -60,8 +60,13 @@ fn page(command: &Command) -> anyhow::Result<Vec<u8>> {
         man.render_subcommands_section(&mut text)?;
     }
     let is_whole = command.get_name() == "reelway";
-    terms("EXIT STATUS", EXIT_CODES).to_writer(&mut text)?;
     if is_whole {
+        terms("FIRST STEPS", FIRST_STEPS).to_writer(&mut text)?;
+    }
+    let exit_codes = if command.get_name() == "doctor" { EXIT_CODES_OF_DOCTOR } else { EXIT_CODES };
+    terms("EXIT STATUS", exit_codes).to_writer(&mut text)?;
+    if is_whole {
+        terms("ENVIRONMENT", ENVIRONMENT).to_writer(&mut text)?;
         terms("FILES", FILES).to_writer(&mut text)?;
     }
     let mut roff = Roff::new();
@@ -74,6 +79,44 @@ fn page(command: &Command) -> anyhow::Result<Vec<u8>> {
 
 const EXIT_CODES: &[(&str, &str)] =
     &[("0", "Done."), ("1", "Failed; the reason is on standard error."), ("2", "The command line is not understood.")];
+
+const EXIT_CODES_OF_DOCTOR: &[(&str, &str)] = &[
+    ("0", "No problem; there may be notes."),
+    ("1", "There is a problem."),
+    ("2", "The command line is not understood."),
+];
+
+const FIRST_STEPS: &[(&str, &str)] = &[
+    ("sudo reelway user add ann --role admin", "An account; it asks for a password."),
+    (
+        "sudo reelway library add /home/ann/Videos",
+        "The folder of films. It says what keeps the service from reading it, and mends it.",
+    ),
+    ("sudo reelway token ann", "A token that is good for a day."),
+    (
+        "vlc http://HOST:3000/api/library.m3u8?token=TOKEN",
+        "All films, on any machine in the house; mpv and Kodi take the same address.",
+    ),
+    ("systemctl status reelway", "A sentence on how it is. The first request starts the service."),
+    (
+        "sudo systemctl edit reelway.socket",
+        "Another port: below [Socket] an empty ListenStream= and ListenStream=8080, then systemctl restart reelway.socket \
+         reelway.service. Several on one machine are reelway@3001.socket, reelway@3002.socket and so on.",
+    ),
+    ("sudo reelway doctor", "What is wrong, and what to type."),
+];
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    (
+        "VIDEOS_PATH, PORT",
+        "Folders of films, separated by colons; the port where no socket unit says one. They win over files.",
+    ),
+    ("REELWAY_SECTION__KEY", "Any option of reelway.toml(5), such as REELWAY_LOG__LEVEL=debug."),
+    (
+        "STATE_DIRECTORY, RUNTIME_DIRECTORY, CACHE_DIRECTORY, CREDENTIALS_DIRECTORY",
+        "Where the daemon's own files are; systemd sets them. Commands for another instance need the first two.",
+    ),
+];
 
 const FILES: &[(&str, &str)] = &[
     ("/etc/reelway/reelway.toml", "The configuration; see reelway.toml(5)."),
@@ -118,10 +161,12 @@ mod tests {
         run(&ManVerb { folder: folder.path().join("man") }, Arguments::command()).unwrap();
         let page = |name: &str| fs::read_to_string(folder.path().join("man").join(name));
         let whole = page("reelway.1").unwrap();
-        for word in ["reelway\\-user", "EXIT STATUS", "/run/reelway/admin.sock"] {
+        for word in ["reelway\\-user", "FIRST STEPS", "EXIT STATUS", "VIDEOS_PATH", "/run/reelway/admin.sock"] {
             assert!(whole.contains(word), "{word} is missing in:\n{whole}");
         }
         assert!(page("reelway-user-add.1").unwrap().contains("password\\-stdin"));
+        assert!(page("reelway-doctor.1").unwrap().contains("There is a problem."));
+        assert!(page("reelway-restore.1").unwrap().contains("signs in again"));
         assert!(page("reelway.toml.5").unwrap().contains("SESSION_TIMEOUT"));
         assert!(page("reelway-man.1").is_err() && page("reelway-help.1").is_err());
     }

@@ -78,10 +78,21 @@ enum Verb {
         path: PathBuf,
     },
     /// Find what is wrong, and the command that mends it; fails when there is a problem
+    ///
+    /// Looks at the configuration, the service and its socket, the state, the folders of films (as the service sees them), the
+    /// kernel's limits and the network, whether the service runs or not. As root it sees more. A note is worth knowing and is no
+    /// problem.
     Doctor(doctor::DoctorVerb),
     /// Keep accounts, history, keys and configuration in one file; the daemon may run
+    ///
+    /// The file is a tar that only its owner may read: who has it can sign in as anybody. It holds the state of one moment, however
+    /// much is written meanwhile. A signing key that systemd hands over is not in it, and that is said.
     Backup(backup::BackupVerb),
     /// Go back to what a backup holds; the daemon must not run
+    ///
+    /// Stop it first, with the socket that would start it again: systemctl stop reelway.socket reelway.service. The backup is
+    /// checked before anything is changed, and what was there is kept beside it. Everybody signs in again afterwards, and links to
+    /// films are gone: what was revoked since the backup must not come back to life.
     Restore(restore::RestoreVerb),
     /// Ask the running daemon how it is; fails when it does not answer
     Healthcheck {
