@@ -21,9 +21,13 @@ use crate::sys::systemd;
 pub(super) fn reload(sources: &Sources, state: &Arc<State>, handles: &[TcpListener], status: &Status) {
     systemd::reloading();
     match read(sources, state) {
-        Ok((config, warnings)) => {
+        Ok(Read { config, warnings, later }) => {
             warnings.iter().for_each(|warning| tracing::warn!(name: messages::CONFIGURATION_DOUBTFUL, "{warning}"));
-            status.note_refusal(renew(config, state, handles).err().map(|why| refused(&[why])));
+            let renewed = renew(config, state, handles);
+            if renewed.is_ok() && !later.is_empty() {
+                tracing::warn!(name: messages::RESTART_NEEDED, options = later.join(", "), "takes effect after a restart");
+            }
+            status.note_refusal(renewed.err().map(|why| refused(&[why])));
         }
         Err(problems) => status.note_refusal(Some(refused(&problems))),
     }
@@ -41,8 +45,17 @@ fn refused(problems: &[String]) -> String {
     problems.first().map(|problem| problem.trim_end_matches('.').to_owned()).unwrap_or_default()
 }
 
-/// The configuration, its warnings; or what is wrong with it.
-fn read(sources: &Sources, state: &State) -> Result<(Config, Vec<String>), Vec<String>> {
+/// What was read.
+struct Read {
+    /// As far as it can be in force now.
+    config: Config,
+    warnings: Vec<String>,
+    /// The keys of which a restart is needed.
+    later: Vec<String>,
+}
+
+/// The configuration; or what is wrong with it.
+fn read(sources: &Sources, state: &State) -> Result<Read, Vec<String>> {
     let loaded = config::load(sources).map_err(|error| error.problems().to_vec())?;
     let before = state.services.settings();
     let changed = loaded.config.changed_since(&before.config);
@@ -50,11 +63,8 @@ fn read(sources: &Sources, state: &State) -> Result<(Config, Vec<String>), Vec<S
         let too_many = loaded.config.video.max_concurrent_streams > state.services.playbacks.slot_count();
         config::is_fixed(key) || (*key == "video.max_concurrent_streams" && too_many)
     };
-    let later: Vec<&str> = changed.iter().filter(needs_restart).map(String::as_str).collect();
-    if !later.is_empty() {
-        tracing::warn!(name: messages::RESTART_NEEDED, options = later.join(", "), "takes effect after a restart");
-    }
-    Ok((loaded.config.beside(&before.config), loaded.warnings))
+    let later = changed.iter().filter(needs_restart).cloned().collect();
+    Ok(Read { config: loaded.config.beside(&before.config), warnings: loaded.warnings, later })
 }
 
 /// Puts a configuration in force.
@@ -69,10 +79,6 @@ fn renew(config: Config, state: &Arc<State>, handles: &[TcpListener]) -> Result<
         true => Arc::new(before.library.changed(roots(&config), &config.video.supported_formats)),
         false => Arc::clone(&before.library),
     };
-    services.limiter.set_failures_max(config.auth.login_failures_max);
-    services.playbacks.set_bounds(bounds(&config), now());
-    state.set_connections_max(&config.net);
-    listeners::tune(handles, &config.net);
     services.in_force.replace(Settings {
         cors: cors::Policy::new(&config.net.cors_origins),
         config,
@@ -80,6 +86,12 @@ fn renew(config: Config, state: &Arc<State>, handles: &[TcpListener]) -> Result<
         signer,
         generation: before.generation + 1,
     });
+    // What holds to numbers of its own follows.
+    let settings = services.settings();
+    services.limiter.set_failures_max(settings.config.auth.login_failures_max);
+    services.playbacks.set_bounds(bounds(&settings.config), now());
+    state.set_connections_max(&settings.config.net);
+    listeners::tune(handles, &settings.config.net);
     if let Err(error) = note_key_id(services) {
         tracing::warn!(name: messages::CONFIGURATION_DOUBTFUL, "{error}; commands may take the signing key for another");
     }
