@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 use crate::cli::access::look::Sight;
+use crate::config::Config;
 use crate::limits;
 
 /// The service of the package.
@@ -28,6 +29,9 @@ pub(in crate::cli) struct Unit {
     pub can_reload: bool,
     /// What its files say in `[Service]`, drop-ins included.
     settings: Vec<Setting>,
+    /// Its runtime and state directories, if it has any.
+    runtime: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 /// The settings that decide who sees which files (systemd.exec(5)).
@@ -59,7 +63,9 @@ impl Unit {
         if !Path::new("/run/systemd/system").is_dir() {
             return None;
         }
-        let shown = systemctl(&["show", name, "--property=LoadState,ActiveState,CanReload"]).ok()?;
+        let shown =
+            systemctl(&["show", name, "--property=LoadState,ActiveState,CanReload,RuntimeDirectory,StateDirectory"])
+                .ok()?;
         let property = |name: &str| shown.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         if property("LoadState") != Some("loaded") {
             return None;
@@ -68,8 +74,22 @@ impl Unit {
             name: name.to_owned(),
             is_active: matches!(property("ActiveState"), Some("active" | "reloading" | "activating")),
             can_reload: property("CanReload") == Some("yes"),
+            runtime: property("RuntimeDirectory").and_then(|names| first_below("/run", names)),
+            state: property("StateDirectory").and_then(|names| first_below("/var/lib", names)),
             settings: settings(&systemctl(&["cat", name]).ok()?, "Service"),
         })
+    }
+
+    /// The configuration as the service of this unit has it: with its directories, unless the environment names others.
+    pub fn places(&self, mut config: Config) -> Config {
+        let is_unnamed = |variable| std::env::var_os(variable).is_none();
+        if let Some(runtime) = self.runtime.clone().filter(|_| is_unnamed("RUNTIME_DIRECTORY")) {
+            config.directories.runtime = runtime;
+        }
+        if let Some(state) = self.state.clone().filter(|_| is_unnamed("STATE_DIRECTORY")) {
+            config.directories.state = state;
+        }
+        config
     }
 
     /// The last word on a setting.
@@ -198,6 +218,13 @@ pub(in crate::cli) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
 }
 
+/// The first of `names` (systemd.exec(5), RuntimeDirectory=) below `base`.
+fn first_below(base: &str, names: &str) -> Option<PathBuf> {
+    // A name may be followed by a colon and a link to it.
+    let first = names.split_whitespace().next()?.split(':').next()?;
+    Some(Path::new(base).join(first))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +251,15 @@ ProtectHome = tmpfs
 ";
 
     fn unit() -> Unit {
-        Unit { name: SERVICE.into(), is_active: true, can_reload: true, settings: settings(FILES, "Service") }
+        let (runtime, state) = (Some("/run/reelway".into()), None);
+        Unit {
+            name: SERVICE.into(),
+            is_active: true,
+            can_reload: true,
+            settings: settings(FILES, "Service"),
+            runtime,
+            state,
+        }
     }
 
     #[test]

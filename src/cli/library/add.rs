@@ -19,15 +19,14 @@ use crate::cli::client::plain;
 use crate::cli::library::advice::{self, Cure, Remedy, Situation};
 use crate::cli::library::roots::{self, Roots};
 use crate::cli::library::service::{self, Change, Outcome};
-use crate::cli::library::{Add, counted, films, later, unit};
+use crate::cli::library::{Add, configuration, counted, films, later};
 use crate::cli::print;
-use crate::config::{self, Config, Root, Sources};
+use crate::config::{Config, Root, Sources};
 use crate::limits;
 use crate::sys::account::Account;
 
 pub(super) fn run(add: &Add, sources: &Sources) -> anyhow::Result<()> {
-    let config = config::load(sources)?.config;
-    let unit = unit(&add.which, sources);
+    let (config, unit) = configuration(&add.which, sources)?;
     let mut roots = Roots::find(sources.clone(), unit.as_ref())?;
     let path = resolved(&add.path)?;
     let known = roots.roots.iter().find(|root| root.path == path).cloned();

@@ -23,6 +23,10 @@ use crate::sys::account::Account;
 #[derive(Subcommand)]
 pub(super) enum LibraryVerb {
     /// Add a folder of films, and see to it that the service can read it
+    ///
+    /// Looks at the folder as the service does: with its user, its groups and its sandbox. What is in the way is explained, and put
+    /// right by --fix or a yes: a drop-in of the unit, a group, or access control lists. The list of folders is kept in
+    /// conf.d/library.toml beside the configuration.
     Add(Add),
     /// Take a folder out of the library; its films stay where they are
     Remove {
@@ -75,8 +79,8 @@ pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
             })
         }
         LibraryVerb::Scan(which) => {
-            let config = config::load(sources)?.config;
-            if Server::running(&config).is_none() && unit(&which, sources).is_some() {
+            let (config, unit) = configuration(&which, sources)?;
+            if Server::running(&config).is_none() && unit.is_some() {
                 eprintln!(
                     "note: the service does not run, so this looks without its sandbox, which may hide some films"
                 );
@@ -95,8 +99,8 @@ pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
 
 /// The library's status: the daemon's, or, while the installed service rests, what it would see.
 fn status(which: &Which, sources: &Sources) -> anyhow::Result<Value> {
-    let config = config::load(sources)?.config;
-    let unit = unit(which, sources).filter(|_| Account::own().is_root());
+    let (config, unit) = configuration(which, sources)?;
+    let unit = unit.filter(|_| Account::own().is_root());
     if unit.is_none() || Server::running(&config).is_some() {
         return Server::find(config, Films::Wanted)?.ask("GET", "/api/library/status", None);
     }
@@ -112,8 +116,7 @@ fn status(which: &Which, sources: &Sources) -> anyhow::Result<Value> {
 }
 
 fn remove(name: &str, which: &Which, sources: &Sources) -> anyhow::Result<()> {
-    let config = config::load(sources)?.config;
-    let unit = unit(which, sources);
+    let (config, unit) = configuration(which, sources)?;
     let mut roots = Roots::find(sources.clone(), unit.as_ref())?;
     let position = roots.roots.iter().position(|root| root.name == name);
     let position = position
@@ -151,6 +154,15 @@ fn later(outcome: &Outcome) -> &'static str {
         Outcome::AtNextStart => "; the service takes this over when it starts",
         Outcome::ByHand => "; start the daemon anew to have it taken over",
     }
+}
+
+/// The configuration as the service has it, and its unit, if that is installed.
+fn configuration(which: &Which, sources: &Sources) -> anyhow::Result<(Config, Option<Unit>)> {
+    let (config, unit) = (config::load(sources)?.config, unit(which, sources));
+    Ok(match unit {
+        Some(unit) => (unit.places(config), Some(unit)),
+        None => (config, None),
+    })
 }
 
 /// The installed unit, if the configuration that is changed is the one it reads.
