@@ -3,10 +3,9 @@
 set -euo pipefail
 CACHE=${MACHINES_CACHE:-/var/cache/reelway-machines}
 SUITE=${MACHINES_SUITE:-bookworm}
-# Machines are offline: what the package depends on (acl, adduser), and what the scenarios use, is in the image.
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../lib/content.sh"
 CONTENT="systemd systemd-sysv dbus udev libpam-systemd libnss-systemd init-system-helpers iproute2 procps adduser ca-certificates openssl
-    curl jq python3 socat rpm rpmlint cpio xz-utils e2fsprogs kmod man-db bash-completion zsh fish ffmpeg nginx-light haproxy avahi-daemon
-    avahi-utils libnss-mdns polkitd acl psmisc iptables strace util-linux-extra"
+    curl python3 socat rpm cpio xz-utils e2fsprogs kmod strace $SCENARIO_CONTENT $SUITE_CONTENT"
 NAME=default
 
 # 125 says that there was no machine, which no command in one says.
