@@ -4,34 +4,9 @@ set -uo pipefail
 IN=/srv/in
 HERE=$IN/package
 OUT=/srv/out
+. "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 mkdir -p "$OUT"
-failures=0 checks=0
 BASE=http://127.0.0.1:3000
-
-# check SENTENCE COMMAND… : the sentence must hold, which is so when the command succeeds. What it says is shown when not.
-check() {
-    local sentence=$1 said; shift
-    checks=$((checks + 1))
-    if said=$("$@" 2>&1); then
-        echo "ok    $sentence"
-    else
-        failures=$((failures + 1))
-        echo "FAIL  $sentence"
-        tail -n 12 <<<"$said" | cut -c1-400 | sed 's/^/      | /'
-        return 1
-    fi
-}
-
-# refuse SENTENCE COMMAND… : the command must fail.
-refuse() { local sentence=$1; shift; check "$sentence" not "$@"; }
-not() { ! "$@"; }
-
-# must SENTENCE COMMAND… : a check without which the rest has no meaning.
-must() {
-    local before=$failures
-    check "$@"
-    [ "$failures" = "$before" ] || finish
-}
 
 # The end of a scenario: how it went, and what the service said where it went wrong.
 finish() {
@@ -67,7 +42,6 @@ quiet_about() {
     said=$("$@" 2>&1)
     ! grep -E -- "$pattern" <<<"$said"
 }
-same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
 
 apt_install() { apt-get install -y -q --no-install-recommends --allow-downgrades -o Dpkg::Options::=--force-confold "$@" </dev/null; }
 deb() { echo "$IN"/"${1:-now}"/reelway_*.deb; }

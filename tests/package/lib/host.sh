@@ -2,23 +2,9 @@
 # and NAME, the machine's.
 # shellcheck shell=bash
 set -uo pipefail
-failures=0 checks=0
+. "$(dirname "${BASH_SOURCE[0]}")/check.sh"
 WORK=$(mktemp -d)
 
-check() {
-    local sentence=$1 said; shift
-    checks=$((checks + 1))
-    if said=$("$@" 2>&1); then
-        echo "ok    $sentence"
-    else
-        failures=$((failures + 1))
-        echo "FAIL  $sentence"
-        tail -n 20 <<<"$said" | cut -c1-400 | sed 's/^/      | /'
-        return 1
-    fi
-}
-must() { local before=$failures; check "$@"; [ "$failures" = "$before" ] || finish; }
-same() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; return 1; }; }
 finish() { echo "$checks checks, $failures failed"; [ "$failures" = 0 ]; exit; }
 
 # Whatever happens, the machine goes, and with it what it was given.
