@@ -20,6 +20,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli/"]),
     ("clap_mangen", &["cli/"]),
     ("figment", &["config/"]),
+    ("fnv", &["library/open.rs", "playback/mod.rs"]),
     ("getrandom", &["auth/keys.rs"]),
     ("libc", &["sys/"]),
     ("percent_encoding", &["http/"]),

@@ -1,7 +1,9 @@
 //! An open video, and what all answers with it share: the fields that describe it are written once, when it is opened.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 
+use fnv::FnvHasher;
 use uuid::Uuid;
 
 use crate::http::conditional::{ETag, Validators};
@@ -110,5 +112,7 @@ impl OpenVideo {
 
 /// FNV-1a of the path below its root: the same after a restart, a remount, and on another machine.
 fn path_hash(path: &str) -> u64 {
-    path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let mut hasher = FnvHasher::default();
+    hasher.write(path.as_bytes());
+    hasher.finish()
 }

@@ -25,12 +25,14 @@ mod sweep;
 mod tests;
 mod viewer;
 
+use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use fnv::FnvHasher;
 use uuid::Uuid;
 
 use crate::auth::presence::Sign;
@@ -114,24 +116,24 @@ impl Player<'_> {
                 let (high, low) = id.as_u64_pair(); // Random already.
                 high ^ low
             }
-            Player::Named(name) => fnv(fnv(FNV_BASIS, b"named"), name.as_bytes()),
-            Player::Place(IpAddr::V4(address), name) => {
-                fnv(fnv(FNV_BASIS, &address.octets()), name.unwrap_or("-").as_bytes())
-            }
-            Player::Place(IpAddr::V6(address), name) => {
-                fnv(fnv(FNV_BASIS, &address.octets()), name.unwrap_or("-").as_bytes())
+            Player::Named(name) => fnv(&[b"named", name.as_bytes()]),
+            Player::Place(address, name) => {
+                let name = name.unwrap_or("-").as_bytes();
+                match address {
+                    IpAddr::V4(address) => fnv(&[&address.octets(), name]),
+                    IpAddr::V6(address) => fnv(&[&address.octets(), name]),
+                }
             }
         }
     }
 }
 
 /// FNV-1a: the same in every release, because a restart hands these numbers over and the plays of links are noted with them.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+fn fnv(pieces: &[&[u8]]) -> u64 {
+    let mut hasher = FnvHasher::default();
+    pieces.iter().for_each(|piece| hasher.write(piece));
+    hasher.finish()
 }
-
-/// Where it begins.
-const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// Who wants to watch.
 #[derive(Clone, Debug)]
