@@ -6,11 +6,10 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{program, run, scratch};
+use super::{compile_preloaded, scratch};
 
 const SOURCE: &str = include_str!("asleep.c");
 
@@ -26,10 +25,7 @@ impl Asleep {
         let asleep = Asleep { folder: tempfile::tempdir_in(scratch()).unwrap() };
         fs::write(asleep.path("asleep.c"), SOURCE).unwrap();
         fs::write(asleep.path("seconds"), 0_i64.to_ne_bytes()).unwrap();
-        let mut compiler = program("cc");
-        compiler.args(["-Wall", "-Werror", "-O1", "-fPIC", "-shared", "-o"]);
-        compiler.arg(asleep.path("asleep.so")).arg(asleep.path("asleep.c"));
-        run(&mut compiler, Duration::from_secs(60)).succeeded();
+        compile_preloaded(&asleep.path("asleep.c"), &asleep.path("asleep.so"), &[]);
         asleep
     }
 

@@ -4,11 +4,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{program, run, scratch};
+use super::{compile_preloaded, scratch};
 
 const SOURCE: &str = include_str!("counted.c");
 
@@ -23,10 +22,7 @@ impl Counted {
         fs::create_dir_all(scratch()).unwrap();
         let counted = Counted { folder: tempfile::tempdir_in(scratch()).unwrap() };
         fs::write(counted.path("counted.c"), SOURCE).unwrap();
-        let mut compiler = program("cc");
-        compiler.args(["-Wall", "-Werror", "-O1", "-fPIC", "-shared", "-fno-builtin", "-o"]);
-        compiler.arg(counted.path("counted.so")).arg(counted.path("counted.c"));
-        run(&mut compiler, Duration::from_secs(60)).succeeded();
+        compile_preloaded(&counted.path("counted.c"), &counted.path("counted.so"), &["-fno-builtin"]);
         counted
     }
 

@@ -28,7 +28,7 @@ pub mod unread;
 pub mod without_ring;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,6 +68,13 @@ pub fn program(name: &str) -> Command {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
     assert!(found, "the program {name} is missing; scripts/test installs everything the tests need");
     Command::new(name)
+}
+
+/// Compiles a library of C that is loaded into a program before its own (ld.so(8), LD_PRELOAD).
+pub fn compile_preloaded(source: &Path, library: &Path, flags: &[&str]) {
+    let mut compiler = program("cc");
+    compiler.args(["-Wall", "-Werror", "-O1", "-fPIC", "-shared"]).args(flags).arg("-o").arg(library).arg(source);
+    run(&mut compiler, Duration::from_secs(60)).succeeded();
 }
 
 /// What a program that was waited for left behind.
