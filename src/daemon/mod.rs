@@ -130,6 +130,7 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     let resumed = handover::spread(inherited.resume(&state), shards);
     let mut watched = Watched::new(systemd::watchdog());
     let mut shards = Shards::start(&state, listeners.with(&admin)?, resumed, &phases, &mut watched)?;
+    expect_descriptors_left()?;
     state.services.settings().library.start_scan(&state.services.store, now())?;
     let status = Status::new();
     status.look_for_accounts(&state);
@@ -217,10 +218,7 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
     match process::raise_descriptor_limit() {
         Ok(limit) if limit < limits::DESCRIPTORS_MIN => {
             let needed = limits::DESCRIPTORS_MIN;
-            Err(StartError::Other(format!(
-                "could not start with {limit} descriptors: {needed} are the least, and each viewer takes three more; \
-                 raise LimitNOFILE= of the unit, or ulimit -n"
-            )))
+            Err(too_few_descriptors(&format!("with {limit} descriptors: {needed} are the least")))
         }
         Ok(limit) => {
             tracing::debug!(limit, "descriptor limit raised");
@@ -234,6 +232,20 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
             Ok(())
         }
     }
+}
+
+/// Whoever started us may have left descriptors open in us, so the limit alone does not say how many there are for viewers.
+fn expect_descriptors_left() -> Result<(), StartError> {
+    let needed = limits::DESCRIPTORS_LEFT_MIN;
+    process::try_descriptors(needed).map_err(|error| {
+        too_few_descriptors(&format!("with fewer than {needed} descriptors left for viewers: {error}"))
+    })
+}
+
+fn too_few_descriptors(what: &str) -> StartError {
+    StartError::Other(format!(
+        "could not start {what}, and each viewer takes three; raise LimitNOFILE= of the unit, or ulimit -n"
+    ))
 }
 
 /// Takes the state, or `None` when somebody else has it for longer than `patience`. Run by root, this process is its owner

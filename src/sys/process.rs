@@ -24,6 +24,15 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// Takes so many more descriptors and gives them back: proof that they could be had.
+///
+/// # Errors
+/// What fcntl(2) says when there are fewer: EMFILE.
+pub fn try_descriptors(count: usize) -> io::Result<()> {
+    let stderr = io::stderr();
+    (0..count).map(|_| stderr.as_fd().try_clone_to_owned()).collect::<io::Result<Vec<_>>>().map(drop)
+}
+
 /// Keeps big blocks, such as the 19 MiB of a password hash, out of the heap, so that they go back to the system when
 /// they are freed. Left alone, glibc raises its threshold after the first such block and never lets go (mallopt(3)).
 pub fn give_big_blocks_back() {
