@@ -151,8 +151,9 @@ pub const ADMIN_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub const REFUSED_LINGERING_MAX: usize = 64;
 /// How long a head or a body that has begun to arrive may go on when the daemon drains.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long short responses may take before a restart hands over what there is. What is not over by then is drained for twice
-/// [`DRAIN_PATIENCE`] more, and then cut.
+/// How long short responses may take before a restart hands over what there is. A request that may be asked twice and has no
+/// answer by then is handed over as it came; whatever else is not over is drained for twice [`DRAIN_PATIENCE`] more, and then
+/// cut.
 pub const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the service manager may take to store what it is handed: it compares each descriptor with all it has, about 1.3 s for
 /// 4096. A stop asks for as much time as that and the drain that follows when it does not may take.

@@ -35,6 +35,8 @@ const NAME: &str = "handover";
 pub(super) enum Outcome {
     /// The service manager has what there was.
     Done,
+    /// It has that, but for some that were cut.
+    Partly,
     /// A second signal wants us to end at once.
     Cut,
     /// The service manager takes nothing: these connections are still ours.
@@ -54,10 +56,13 @@ pub(super) fn hand_over(
     shards: usize,
 ) -> Outcome {
     let is_busy = || state.shards_left() < shards;
-    // What takes longer than short responses do is told so, as by a drain, and cut then.
-    for (next, patience) in
-        [(Phase::HandingOver, limits::HANDOVER_PATIENCE), (Phase::Draining, 2 * limits::DRAIN_PATIENCE)]
-    {
+    // What takes longer than short responses do is left to the process after us, or told so, as by a drain, and cut then. A
+    // shard that has something to cut leaves at once, unless it waits for a disk.
+    for (next, patience) in [
+        (Phase::HandingOver, limits::HANDOVER_PATIENCE),
+        (Phase::Draining, 2 * limits::DRAIN_PATIENCE),
+        (Phase::Ended, limits::DRAIN_PATIENCE),
+    ] {
         let begun = Instant::now();
         let _ = phase.send(next);
         if signals.wait_while(patience, is_busy) {
@@ -67,7 +72,14 @@ pub(super) fn hand_over(
             return Outcome::Cut;
         }
     }
-    let _ = phase.send(Phase::Ended);
+    let cut = state.cut();
+    let is_whole = cut == 0 && !is_busy();
+    if cut > 0 {
+        tracing::warn!(
+            name: messages::HAND_OVER_FAILED, connections = cut,
+            "requests took too long to be answered; their connections end"
+        );
+    }
     let (connections, left_out) = handover::fitting(state.take_given_up(), systemd::store_capacity());
     if !left_out.is_empty() {
         tracing::warn!(
@@ -76,7 +88,10 @@ pub(super) fn hand_over(
         );
         left_out.iter().for_each(|connection| socket::reset_on_close(&connection.socket));
     }
-    store(signals, state, connections)
+    match store(signals, state, connections) {
+        Outcome::Done if !is_whole || !left_out.is_empty() => Outcome::Partly,
+        outcome => outcome,
+    }
 }
 
 /// Stores on a thread of its own, so that a second signal is heard meanwhile.

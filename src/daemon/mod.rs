@@ -158,7 +158,7 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     let is_drained = if failure.is_none() && handover::is_possible() {
         match handover::hand_over(&mut signals, &state, &phase, shards.count()) {
             Outcome::Done => true,
-            Outcome::Cut => false,
+            Outcome::Partly | Outcome::Cut => false,
             Outcome::Refused(connections) => drain_again(&mut signals, &state, connections, shards.count()),
         }
     } else {
@@ -175,7 +175,7 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
 
 /// What a stop may take at most: handing over, the drain that follows if nobody takes it, and the end.
 fn stop_patience(state: &State) -> Duration {
-    let handing_over = limits::HANDOVER_PATIENCE + 2 * limits::DRAIN_PATIENCE + limits::HANDOVER_PATIENCE_MAX;
+    let handing_over = limits::HANDOVER_PATIENCE + 3 * limits::DRAIN_PATIENCE + limits::HANDOVER_PATIENCE_MAX;
     handing_over + state.services.settings().config.server.drain_timeout + limits::STOP_MARGIN
 }
 

@@ -79,6 +79,7 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, left: Option<Box<Left>>)
                 socket::reset_on_close(peer.socket);
                 return None;
             }
+            Next::Unanswered => return Some(Left::idle(inbox.pending())),
             Next::Halt { unsent, consumed } => {
                 inbox.consume(consumed.unwrap_or_default());
                 return Some(Left::answering(inbox.pending(), unsent));

@@ -47,6 +47,8 @@ pub(super) enum Next {
     CloseAsAsked,
     /// It was cut short: reset, so that the client cannot take it for whole.
     Reset,
+    /// No byte of an answer is there after as long as a restart waits for one: the process after us answers.
+    Unanswered,
     /// It was halted: the process after us sends what is left.
     Halt {
         /// What is left of the answer.
@@ -125,7 +127,13 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     async fn run(mut self, head_length: usize, turn: &mut Turn) -> Next {
-        let (response, closes) = match self.answer().await {
+        let (shard, peer, request) = (self.shard, self.peer, self.request);
+        let answered = tokio::select! {
+            biased;
+            answered = self.answer() => answered,
+            () = left_to_the_next(shard, peer, request) => return Next::Unanswered,
+        };
+        let (response, closes) = match answered {
             Ok(response) => (response, false),
             Err(Stop::Refused(reject)) => (self.refuse(&reject), reject.closes()),
             Err(Stop::Ended(ended)) => return self.cut(ended, &[]),
@@ -390,6 +398,16 @@ impl Asked {
         }
         Next::Reset
     }
+}
+
+/// Waits until a request is to be answered by the process after us: one that may be asked twice (RFC 9110 §9.2.1), and that
+/// stands in the inbox as it came.
+async fn left_to_the_next(shard: &Shard, peer: &Peer<'_>, request: &Request<'_>) {
+    let may_be_asked_twice = matches!(request.method, Method::Get | Method::Head) && request.body == Body::None;
+    if peer.halt.is_none() || !may_be_asked_twice {
+        std::future::pending::<()>().await;
+    }
+    shard.unanswered().await;
 }
 
 /// Waits for a playback until there is a slot for it, or it is refused all the same.

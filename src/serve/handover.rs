@@ -5,14 +5,16 @@
 //! goes on in the same answer, and its client notices nothing.
 //!
 //! ```text
-//!   idle, or half a head ──► Idle ───────┐                                ┌──► the loop of `connection`
+//!   idle, half a head, or a
+//!   request not answered ──► Idle ───────┐                                ┌──► the loop of `connection`
 //!   an answer, at a turn ──► Answering ──┼─ `note` ─ service manager ─────┼──► resume: the rest, then the loop
 //!   a close, unread yet ───► Closing ────┘      (and the descriptors)     └──► linger
 //! ```
 //!
 //! Bytes in a pipe of the cold path were not sent; the offset says what the socket took, and its options stay with it. A body
-//! of a request that is being read is waited for. Films of distant roots are opened again (`distant`). TLS, once it is here, is told apart in [`Left`]: a socket whose keys are in
-//! the kernel is handed over like any other, one that is encrypted in user space is closed at the end of a record.
+//! of a request that is being read is waited for, and so is the answer to a request that may not be asked twice. Films of
+//! distant roots are opened again (`distant`). TLS, once it is here, is told apart in [`Left`]: a socket whose keys are in the
+//! kernel is handed over like any other, one that is encrypted in user space is closed at the end of a record.
 
 mod distant;
 mod note;

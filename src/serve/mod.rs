@@ -42,8 +42,10 @@ pub struct State {
     admins: Connections,
     /// Connections that the shards have given up, to be handed over.
     given_up: Mutex<Vec<Connection>>,
-    /// Shards that have no connection left.
+    /// Shards that serve no more.
     shards_left: AtomicUsize,
+    /// Connections that they still had.
+    cut: AtomicUsize,
 }
 
 impl State {
@@ -53,9 +55,9 @@ impl State {
         let net = &settings.config.net;
         let connections = Connections::new(net.connections_max, net.connections_per_address);
         let admins = Connections::new(limits::ADMIN_CONNECTIONS_MAX, limits::ADMIN_CONNECTIONS_MAX);
-        let (given_up, shards_left) = (Mutex::default(), AtomicUsize::new(0));
+        let (given_up, shards_left, cut) = Default::default();
         drop(settings);
-        Arc::new(State { services, connections, admins, given_up, shards_left })
+        Arc::new(State { services, connections, admins, given_up, shards_left, cut })
     }
 
     /// From now on there may be so many connections; those that are there stay.
@@ -63,9 +65,20 @@ impl State {
         self.connections.set_max(net.connections_max, net.connections_per_address);
     }
 
-    /// How many shards have no connection left and serve no more. They may still wait for a disk before their threads end.
+    /// How many shards serve no more. They may still wait for a disk before their threads end.
     pub fn shards_left(&self) -> usize {
         self.shards_left.load(Ordering::Acquire)
+    }
+
+    /// How many connections they cut because time was up.
+    pub fn cut(&self) -> usize {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// A shard serves no more, with so many connections that are not at their end.
+    fn leave(&self, connections: usize) {
+        self.cut.fetch_add(connections, Ordering::Release);
+        self.shards_left.fetch_add(1, Ordering::Release);
     }
 
     /// What the shards have given up since this was asked last.

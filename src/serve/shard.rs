@@ -10,7 +10,6 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
 use tokio::net::TcpStream;
@@ -58,12 +57,14 @@ pub(super) struct Shard {
     pub phase: watch::Receiver<Phase>,
     /// Places for connections that were refused and are told so.
     refused: Semaphore,
-    /// Told whenever a connection ends.
+    /// Connections that are here, from when they were accepted.
+    connections: Cell<usize>,
+    /// Told whenever one ends.
     connection_ended: Notify,
-    /// Accepted connections that have not begun.
-    arriving: Cell<usize>,
     /// By which connections hear that they are to be handed over.
     halt: Halt,
+    /// By which those hear it that have waited for the beginning of an answer for as long as one may take.
+    halt_unanswered: Halt,
 }
 
 /// A listener that a shard is given.
@@ -150,15 +151,40 @@ async fn serve(
     let mut phase = shard.phase.clone();
     // The sender lives as long as the daemon; without it all is over as well.
     let ends = phase.wait_for(|phase| *phase >= Phase::HandingOver).await.map(|phase| *phase);
-    if ends.is_ok_and(|phase| phase == Phase::HandingOver) {
+    let hands_over = ends.is_ok_and(|phase| phase == Phase::HandingOver);
+    if hands_over {
         shard.halt.call();
     }
+    let time_is_up = async {
+        if hands_over {
+            let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+            shard.halt_unanswered.call();
+        }
+        let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
+    };
     tokio::select! {
         () = shard.drained() => {}
-        _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
+        () = time_is_up => {}
     }
-    shard.state.shards_left.fetch_add(1, Ordering::Release);
+    shard.state.leave(shard.connections.get());
     Ok(())
+}
+
+/// A connection of a shard, from when it was accepted to its end.
+struct Here(Rc<Shard>);
+
+impl Here {
+    fn new(shard: &Rc<Shard>) -> Here {
+        shard.connections.set(shard.connections.get() + 1);
+        Here(Rc::clone(shard))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.connection_ended.notify_one();
+    }
 }
 
 impl Accepted {
@@ -291,9 +317,10 @@ impl Shard {
             proved: Proved::default(),
             phase,
             refused: Semaphore::new(limits::REFUSED_LINGERING_MAX),
+            connections: Cell::default(),
             connection_ended: Notify::new(),
-            arriving: Cell::default(),
             halt: Halt::default(),
+            halt_unanswered: Halt::default(),
             state,
         }
     }
@@ -321,6 +348,11 @@ impl Shard {
         *self.phase.borrow() == Phase::HandingOver
     }
 
+    /// Waits until whoever still waits for the beginning of an answer leaves it to the process after us.
+    pub async fn unanswered(&self) {
+        self.halt_unanswered.due().await;
+    }
+
     /// Waits until the daemon drains, and then a moment longer: what has begun to arrive may be on its way.
     pub async fn drain_patience(&self) {
         let _ = self.phase.clone().wait_for(|phase| *phase >= Phase::Draining).await;
@@ -329,22 +361,14 @@ impl Shard {
 
     /// A connection is here, and is counted before it begins: a drain that comes now waits for it.
     fn arrived(self: &Rc<Self>, accepted: Accepted) {
-        self.arriving.set(self.arriving.get() + 1);
-        tokio::task::spawn_local(Rc::clone(self).welcome(accepted));
+        let here = Here::new(self);
+        tokio::task::spawn_local(async move { here.0.welcome(accepted).await });
     }
 
     /// Serves an accepted connection, if there is a seat for it.
-    async fn welcome(self: Rc<Self>, Accepted { socket, address, entrance }: Accepted) {
-        struct Told<'a>(&'a Notify);
-        impl Drop for Told<'_> {
-            fn drop(&mut self) {
-                self.0.notify_one();
-            }
-        }
+    async fn welcome(&self, Accepted { socket, address, entrance }: Accepted) {
         let _counts = CountsPanic(|| metrics::add(&self.pump.counters.panics, 1));
-        let _told = Told(&self.connection_ended);
         let _open = Open::new(&self.pump.counters.open_connections);
-        self.arriving.set(self.arriving.get() - 1);
         let left = self.serve(&socket, address, entrance).await;
         if let Some(left) = left
             && let Ok(socket) = socket.into_std()
@@ -384,7 +408,7 @@ impl Shard {
 
     /// Waits until no connection is left.
     async fn drained(&self) {
-        while self.arriving.get() > 0 || self.pump.counters.open_connections.load(Ordering::Relaxed) > 0 {
+        while self.connections.get() > 0 {
             self.connection_ended.notified().await;
         }
     }

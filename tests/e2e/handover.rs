@@ -21,6 +21,7 @@ use crate::support::fuse::Distant;
 use crate::support::manager::Manager;
 use crate::support::multipart::pieces;
 use crate::support::slow_disk::leave_out;
+use crate::support::stopped::Stopped;
 use crate::support::without_ring::WithoutRing;
 use crate::support::{PATIENCE, eventually, scratch};
 
@@ -366,6 +367,65 @@ fn a_film_that_waits_for_its_disk_is_handed_over_at_once() {
         assert_eq!(client.fetch("GET", "/health/live", &[]).head.status, 200);
         after.stop();
     }
+}
+
+/// Goal: who asks for a film whose disk does not answer is not cut: its request is handed over as it came, and answered by the
+/// next daemon, with the request behind it.
+#[test]
+fn a_request_whose_disk_does_not_answer_is_answered_by_the_next_daemon() {
+    let place = tempfile::tempdir().unwrap();
+    let distant = match Distant::mounted_in(place.path()) {
+        Ok(distant) => distant,
+        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
+    };
+    let manager = manager_of(Home::new(&distant.folder));
+    let mut daemon = manager.start();
+    distant.delay("OPEN", 3600);
+    let mut client = Client::connect(daemon.address);
+    client.send(request("GET", &url_path("film.mp4"), &[("Authorization", &daemon.bearer())]));
+    client.send(request("GET", "/health/live", &[]));
+    client.wait_until_read();
+    daemon.signal(Signal::TERM);
+    let event = daemon.log.wait_for("handing over");
+    assert_eq!((&event["metadata"]["connections"], &event["metadata"]["films"]), (&1.into(), &0.into()), "{event}");
+    assert_eq!(daemon.log.wait_for("stopped")["metadata"]["drained"], true);
+    distant.delay("NOTHING", 0);
+    assert_eq!(daemon.wait(PATIENCE), Some(0));
+    let mut after = next(&manager, &daemon);
+    assert_eq!(resumed(&after), (1, 0));
+    let film = client.answer("GET");
+    assert_eq!((film.head.status, film.body.len() as u64), (200, 4 * MIB));
+    assert!(film.body.iter().all(|byte| *byte == 0xab));
+    assert_eq!(client.answer("GET").head.status, 200);
+    after.stop();
+}
+
+/// Goal: a request that may have changed something and has no answer in time is cut, and not asked a second time; the log counts
+/// it and does not say that all was drained, and whoever else is connected goes on.
+#[test]
+fn a_change_that_is_not_answered_in_time_is_cut_and_said_so() {
+    let films = folder();
+    let manager = manager(films.path());
+    let mut daemon = manager.start();
+    let mut viewer = viewer(&daemon, FILM);
+    let stopped = Stopped::thread(daemon.process(), "store-writer");
+    let mut client = Client::connect(daemon.address);
+    let body = format!("{{\"username\": \"{USER}\", \"password\": \"{PASSWORD}\"}}");
+    let length = body.len().to_string();
+    let fields = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
+    client.send(request("POST", "/api/auth/login", &fields) + &body);
+    client.wait_until_read();
+    daemon.signal(Signal::TERM);
+    let event = daemon.log.wait_for("requests took too long to be answered; their connections end");
+    assert_eq!(event["metadata"]["connections"], 1, "{event}");
+    client.expect_closed();
+    drop(stopped);
+    assert_eq!(daemon.log.wait_for("stopped")["metadata"]["drained"], false);
+    assert_eq!(daemon.wait(PATIENCE), Some(0));
+    let mut after = next(&manager, &daemon);
+    assert_eq!(resumed(&after), (1, 0));
+    viewer.expect(Pattern::of(FILM), 0, FILM_BYTES);
+    after.stop();
 }
 
 /// Goal: a thousand connections between two requests, more than fit into one message, go on as well.
