@@ -175,7 +175,9 @@ pub const HANDOVER_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const HEALTH_PATIENCE: Duration = Duration::from_secs(1);
 /// Descriptors without which starting makes no sense: two shards, the store, the listeners and the log take thirty.
 pub const DESCRIPTORS_MIN: u64 = 32;
-/// Descriptors that must be left once all of it is open: a viewer with a cold film takes four, and a scan, the command line and the
+/// Descriptors of a shard: its ring, its clocks and wake-ups, and listeners.
+pub const DESCRIPTORS_PER_SHARD: usize = 8;
+/// Descriptors that must be left beside these: a viewer with a cold film takes four, and a scan, the command line and the
 /// database take some now and then. With fewer the daemon would be there and answer nobody.
 pub const DESCRIPTORS_LEFT_MIN: usize = 12;
 /// Shards of one process. Each costs a thread, a ring and a listener for every address.

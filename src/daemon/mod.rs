@@ -127,10 +127,10 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     let store = services.store.clone();
     let state = State::new(services);
     let (phase, phases) = watch::channel(Phase::Serving);
+    expect_descriptors(shards)?; // Before the films of the process before are ours, and end with us.
     let resumed = handover::spread(inherited.resume(&state), shards);
     let mut watched = Watched::new(systemd::watchdog());
     let mut shards = Shards::start(&state, listeners.with(&admin)?, resumed, &phases, &mut watched)?;
-    expect_descriptors_left()?;
     state.services.settings().library.start_scan(&state.services.store, now())?;
     let status = Status::new();
     status.look_for_accounts(&state);
@@ -155,7 +155,7 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     state.services.is_draining.store(true, Ordering::Relaxed);
     systemd::stopping(&status.take(&state));
     systemd::more_time(stop_patience(&state));
-    let is_drained = if failure.is_none() && handover::is_possible() {
+    let is_drained = if handover::is_possible() {
         match handover::hand_over(&mut signals, &state, &phase, shards.count()) {
             Outcome::Done => true,
             Outcome::Partly | Outcome::Cut => false,
@@ -235,10 +235,10 @@ fn raise_descriptor_limit() -> Result<(), StartError> {
 }
 
 /// Whoever started us may have left descriptors open in us, so the limit alone does not say how many there are for viewers.
-fn expect_descriptors_left() -> Result<(), StartError> {
-    let needed = limits::DESCRIPTORS_LEFT_MIN;
+fn expect_descriptors(shards: usize) -> Result<(), StartError> {
+    let needed = limits::DESCRIPTORS_LEFT_MIN + shards * limits::DESCRIPTORS_PER_SHARD;
     process::try_descriptors(needed).map_err(|error| {
-        too_few_descriptors(&format!("with fewer than {needed} descriptors left for viewers: {error}"))
+        too_few_descriptors(&format!("with fewer than {needed} descriptors left for shards and viewers: {error}"))
     })
 }
 

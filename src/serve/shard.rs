@@ -132,6 +132,7 @@ async fn serve(
     beats: Option<Beats>,
     serves: impl FnOnce(),
 ) -> io::Result<()> {
+    let _leaves = Leaves(Rc::clone(&shard));
     if let Some(beats) = beats {
         tokio::task::spawn_local(async move { beats.keep().await });
     }
@@ -166,8 +167,16 @@ async fn serve(
         () = shard.drained() => {}
         () = time_is_up => {}
     }
-    shard.state.leave(shard.connections.get());
     Ok(())
+}
+
+/// A shard that serves, until it does no more, for whatever reason.
+struct Leaves(Rc<Shard>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.state.leave(self.0.connections.get());
+    }
 }
 
 /// A connection of a shard, from when it was accepted to its end.
