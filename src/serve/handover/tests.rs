@@ -132,6 +132,44 @@ fn shown(left: &Left) -> String {
     format!("{inbox:?} {status} {head:?} {length} {close} {parts:?} {plays:?} {asked:?}")
 }
 
+/// What version 1 writes, with 0 for each number that differs from machine to machine.
+const RECORDED: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/handover-1.json"));
+
+/// An upgrade hands the note of one release to another, and a rollback the other way. Whoever changes what is written records it
+/// beside this as the next version, and goes on reading this one.
+#[test]
+fn a_note_is_written_as_it_was_recorded_and_the_recorded_one_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = film(folder.path(), "a.mp4");
+    let lefts = [Left::idle(b"GET /half"), answering(&[&one]), Left::closing()];
+    let (connections, _clients): (Vec<_>, Vec<_>) = lefts.into_iter().map(connection).unzip();
+    let (key, watcher) = (key(), watcher());
+    let kept = Kept { id: Uuid::from_u128(77), key, watcher, started: at(5), bytes: 1 << 40, retransmits: 2 };
+    let written = pack(&connections, &[kept], at(9)).unwrap();
+
+    const PLACES: [&str; 6] = [
+        "/films/0/device",
+        "/films/0/inode",
+        "/films/0/modified_ns",
+        "/connections/0/cookie",
+        "/connections/1/cookie",
+        "/connections/2/cookie",
+    ];
+    let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    let mut recorded: serde_json::Value = serde_json::from_str(RECORDED).unwrap();
+    for place in PLACES {
+        let of_machine = recorded.pointer_mut(place).unwrap();
+        assert_eq!(of_machine, &serde_json::Value::from(0), "{place}");
+        *of_machine = written.pointer(place).unwrap().clone();
+    }
+    assert_eq!(written, recorded);
+    let found = assembled(recorded.to_string().as_bytes(), copies(&connections), &library(folder.path())).unwrap();
+    assert_eq!((found.connections.len(), found.playbacks.len(), found.lost), (3, 1, 0));
+    for (now, before) in found.connections.iter().zip(&connections) {
+        assert_eq!(shown(&now.left), shown(&before.left));
+    }
+}
+
 #[test]
 fn a_note_of_another_version_or_of_nothing_is_told_apart() {
     for (text, reason) in [
