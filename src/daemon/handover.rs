@@ -35,8 +35,6 @@ const NAME: &str = "handover";
 pub(super) enum Outcome {
     /// The service manager has what there was.
     Done,
-    /// It has that, but for some that were cut.
-    Partly,
     /// A second signal wants us to end at once.
     Cut,
     /// The service manager takes nothing: these connections are still ours.
@@ -73,7 +71,6 @@ pub(super) fn hand_over(
         }
     }
     let cut = state.cut();
-    let is_whole = cut == 0 && !is_busy();
     if cut > 0 {
         tracing::warn!(
             name: messages::HAND_OVER_FAILED, connections = cut,
@@ -87,11 +84,9 @@ pub(super) fn hand_over(
             "more connections than FileDescriptorStoreMax= allows; they end"
         );
         left_out.iter().for_each(|connection| socket::reset_on_close(&connection.socket));
+        state.add_cut(left_out.len());
     }
-    match store(signals, state, connections) {
-        Outcome::Done if !is_whole || !left_out.is_empty() => Outcome::Partly,
-        outcome => outcome,
-    }
+    store(signals, state, connections)
 }
 
 /// Stores on a thread of its own, so that a second signal is heard meanwhile.

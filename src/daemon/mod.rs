@@ -158,18 +158,19 @@ fn serve(loaded: Loaded, sources: &Sources, passed: Result<Vec<Passed>, Fault>) 
     let is_drained = if handover::is_possible() {
         match handover::hand_over(&mut signals, &state, &phase, shards.count()) {
             Outcome::Done => true,
-            Outcome::Partly | Outcome::Cut => false,
+            Outcome::Cut => false,
             Outcome::Refused(connections) => drain_again(&mut signals, &state, connections, shards.count()),
         }
     } else {
         drain(&mut signals, &state, &phase, &shards)
     };
     let _ = phase.send(Phase::Ended);
+    let nobody_is_cut = state.shards_left() >= shards.count() && state.cut() == 0;
     shards.join();
     keeper.end();
     store.close();
     drop(admin);
-    tracing::info!(name: messages::STOPPED, drained = is_drained, "stopped");
+    tracing::info!(name: messages::STOPPED, drained = is_drained && nobody_is_cut, "stopped");
     failure.map_or(Ok(()), Err)
 }
 

@@ -44,7 +44,7 @@ pub struct State {
     given_up: Mutex<Vec<Connection>>,
     /// Shards that serve no more.
     shards_left: AtomicUsize,
-    /// Connections that they still had.
+    /// Connections that were cut because time or room was up.
     cut: AtomicUsize,
 }
 
@@ -70,14 +70,19 @@ impl State {
         self.shards_left.load(Ordering::Acquire)
     }
 
-    /// How many connections they cut because time was up.
+    /// How many connections were cut because time or room was up.
     pub fn cut(&self) -> usize {
         self.cut.load(Ordering::Acquire)
     }
 
+    /// So many more are cut.
+    pub fn add_cut(&self, connections: usize) {
+        self.cut.fetch_add(connections, Ordering::Release);
+    }
+
     /// A shard serves no more, with so many connections that are not at their end.
     fn leave(&self, connections: usize) {
-        self.cut.fetch_add(connections, Ordering::Release);
+        self.add_cut(connections);
         self.shards_left.fetch_add(1, Ordering::Release);
     }
 
