@@ -282,6 +282,10 @@ pub const LOOKS_A_QUESTION: u32 = 2;
 
 /// Links that live at once. About 300 bytes each.
 pub const LINKS_MAX: usize = 4096;
+/// Links that are over and still known, with [`ENDED_LINKS_KEPT`]; the oldest go. A film that plays by one goes on.
+pub const ENDED_LINKS_MAX: usize = 1024;
+/// How long a link that is over is known: longer than any film takes, pauses included.
+pub const ENDED_LINKS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long a link lives, when its maker does not say, and how long at most.
 pub const LINK_LIFE_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 /// See [`LINK_LIFE_DEFAULT`].
@@ -384,4 +388,5 @@ const _: () = {
     assert!(STORE_GROUP_MAX <= STORE_QUEUE_MAX);
     assert!(PACED_NOT_SENT_BYTES_MIN < NOT_SENT_BYTES);
     assert!(LIST_ITEMS_DEFAULT <= LIST_ITEMS_MAX);
+    assert!(ENDED_LINKS_MAX <= LINKS_MAX);
 };

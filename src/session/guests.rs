@@ -1,4 +1,7 @@
-//! Whoever has a share link: all links that live, in memory, found by a hash of their token.
+//! Whoever has a share link: all links, in memory, found by a hash of their token.
+//!
+//! A link that is over lets nobody in any more, but stays known for a while, because a film outlives the link that began it.
+//! One whose maker is gone or disabled is not known.
 //!
 //! The table is swapped whole where links change, which is rare, so that finding one takes no lock and asks no database.
 //! A play is one client within 24 hours, counted once it was sent a mebibyte; what is less adds up for the link, or a client
@@ -15,7 +18,7 @@ use crate::auth::guest::{self, Guest};
 use crate::limits;
 use crate::store::{Fault, Link, Played, Store, Timestamp};
 
-/// The links that live.
+/// The links that are known.
 #[derive(Debug)]
 pub struct Guests {
     store: Store,
@@ -66,13 +69,13 @@ impl Guests {
         Guests { store, links: ArcSwap::default(), begun: AtomicU64::new(0), ended: Mutex::new(0) }
     }
 
-    /// Reads the links that live. What is known of the plays of one that was there stays.
+    /// Reads the links. What is known of the plays of one that was there stays.
     ///
     /// # Errors
     /// The database failed; all stays as it was.
     pub async fn load(&self, now: Timestamp) -> Result<(), Fault> {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let rows = self.store.links_live(limits::PLAY_COUNTED_FOR, now).await?;
+        let rows = self.store.links_known(limits::PLAY_COUNTED_FOR, now).await?;
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever began later has seen all that this one saw, and perhaps more.
         if *ended < number {
@@ -90,7 +93,7 @@ impl Guests {
         Some(Arc::clone(&entry.guest))
     }
 
-    /// Whether the link is there.
+    /// Whether what plays by the link may go on: also when the link is over by now, but not without its maker.
     pub fn has(&self, link_id: Uuid) -> bool {
         self.entry(link_id).is_some()
     }

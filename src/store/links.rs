@@ -1,6 +1,6 @@
 //! Share links, and who has played them.
 //!
-//! The one idea: the daemon has all links that live in memory, so this is read where it starts and where the links change,
+//! The one idea: the daemon has all links in memory, so this is read where it starts and where the links change,
 //! and never for a request. Plays are written behind.
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct NewLink {
     pub max_plays: Option<u32>,
 }
 
-/// A link that lives.
+/// A link that was made, and not taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// What it was made with.
@@ -61,9 +61,14 @@ impl Store {
     /// The database failed: there is no link.
     pub async fn link_add(&self, link: NewLink, audit: Audit, now: Timestamp) -> Result<bool, Fault> {
         self.write(move |connection| {
-            // Those that are over make room.
-            connection.prepare_cached("DELETE FROM links WHERE expires_at <= ?1")?.execute([now])?;
-            let count: i64 = connection.query_row("SELECT count(*) FROM links", [], |row| row.get(0))?;
+            // Those that are over make room. The latest of them are kept: films may be on their way by them.
+            let mut forget = connection.prepare_cached(
+                "DELETE FROM links WHERE expires_at <= ?1 OR id IN
+                 (SELECT id FROM links WHERE expires_at <= ?2 ORDER BY expires_at DESC LIMIT -1 OFFSET ?3)",
+            )?;
+            forget.execute(params![now.minus(limits::ENDED_LINKS_KEPT), now, limits::ENDED_LINKS_MAX as i64])?;
+            let count: i64 =
+                connection.query_row("SELECT count(*) FROM links WHERE expires_at > ?1", [now], |row| row.get(0))?;
             if count >= limits::LINKS_MAX as i64 {
                 return Ok(false);
             }
@@ -86,18 +91,19 @@ impl Store {
         .await
     }
 
-    /// All links that live at `now` and whose makers may sign in, with who has played them since `within` ago.
+    /// All links that live at `now` or were over lately, and whose makers may sign in, with who has played them since `within`
+    /// ago.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn links_live(&self, within: Duration, now: Timestamp) -> Result<Vec<Link>, Fault> {
+    pub async fn links_known(&self, within: Duration, now: Timestamp) -> Result<Vec<Link>, Fault> {
         self.read(move |connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT links.id, mark, user_id, video_id, expires_at, max_plays, plays
                  FROM links LEFT JOIN users ON users.id = links.user_id
                  WHERE expires_at > ?1 AND (links.user_id IS NULL OR users.is_active)",
             )?;
-            let links = statement.query_map([now], |row| {
+            let links = statement.query_map([now.minus(limits::ENDED_LINKS_KEPT)], |row| {
                 let made = NewLink {
                     id: row.get::<_, Id>(0)?.0,
                     mark: row.get(1)?,

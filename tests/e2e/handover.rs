@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::links::{link, play_beyond_the_end};
 use crate::pump_faults::raise_descriptor_limit;
 use crate::support::client::{self, Client, Ending, request};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
@@ -303,6 +304,40 @@ fn who_may_not_watch_any_more_does_not_go_on() {
     for client in [&mut signed_in, &mut unchanged] {
         client.expect(Pattern::of(FILM), 0, FILM_BYTES);
     }
+    assert_eq!(after.ledger().sum("reelway_stopped_total"), 2);
+    after.stop();
+}
+
+/// Goal: a film goes on whose link was over before the restart, also when another link was made meanwhile; one whose link went
+/// with its maker does not.
+#[test]
+fn a_film_outlives_its_link_over_a_restart() {
+    let films = folder();
+    let home = Home::new(films.path());
+    for name in ["bob", "eve"] {
+        home.run(&["user", "add", name, "--password-stdin"], "a-second-long-one-88\n").succeeded();
+    }
+    let manager = manager_of(home);
+    let mut daemon = manager.start();
+    let [disabled, removed] = ["bob", "eve"].map(|maker| {
+        let token = daemon.sign_in(maker, "a-second-long-one-88");
+        let (_, path) = link(&daemon, &token, FILM, None);
+        let mut client = Client::connect_narrow(daemon.address);
+        client.ask("GET", &path, &[]);
+        assert_eq!(client.head().status, 200);
+        client
+    });
+    let mut over = play_beyond_the_end(&daemon, FILM);
+    link(&daemon, &daemon.token, FILM, None);
+    daemon.stop();
+    manager.home().run(&["user", "disable", "bob"], "").succeeded();
+    manager.home().run(&["user", "remove", "eve"], "").succeeded();
+    let mut after = next(&manager, &daemon);
+    for mut client in [disabled, removed] {
+        let (bytes, ending) = client.expect_until_end(Pattern::of(FILM), 0);
+        assert!(bytes < FILM_BYTES && ending == Ending::Reset, "{bytes} bytes, {ending:?}");
+    }
+    over.expect(Pattern::of(FILM), 0, FILM_BYTES);
     assert_eq!(after.ledger().sum("reelway_stopped_total"), 2);
     after.stop();
 }

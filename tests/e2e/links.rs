@@ -30,7 +30,7 @@ fn folder() -> TempDir {
     tempfile::tempdir_in(scratch()).unwrap()
 }
 
-fn ask(daemon: &Daemon, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+pub fn ask(daemon: &Daemon, token: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
     let bearer = format!("Bearer {token}");
     let mut client = Client::connect(daemon.address);
     match body {
@@ -46,7 +46,7 @@ fn video_id(daemon: &Daemon, name: &str) -> String {
 }
 
 /// A link: its token and its path.
-fn link(daemon: &Daemon, maker: &str, name: &str, body: Option<&Value>) -> (String, String) {
+pub fn link(daemon: &Daemon, maker: &str, name: &str, body: Option<&Value>) -> (String, String) {
     let path = format!("/api/videos/{}/link", video_id(daemon, name));
     let answer = ask(daemon, maker, "POST", &path, body);
     assert_eq!(answer.head.status, 201, "{}", answer.json());
@@ -218,6 +218,31 @@ fn links_go_with_who_made_them() {
     assert_eq!(play(&daemon, &path, "mpv", "bytes=0-9").head.status, 206, "and live again with him");
     assert_eq!(ask(&daemon, &daemon.token, "DELETE", &account, None).head.status, 204);
     assert_eq!(play(&daemon, &path, "mpv", "bytes=0-9").head.status, 401);
+}
+
+/// Plays a film by a link that is over while it plays.
+pub fn play_beyond_the_end(daemon: &Daemon, name: &str) -> Client {
+    let (_, path) = link(daemon, &daemon.token, name, Some(&json!({"expiresIn": 2})));
+    let mut client = Client::connect_narrow(daemon.address);
+    client.ask("GET", &path, &[]);
+    assert_eq!(client.head().status, 200);
+    eventually("it has ended", SOON, || (play(daemon, &path, "mpv", "bytes=0-9").head.status == 401).then_some(()));
+    client
+}
+
+/// Goal: a film outlives the link that began it: neither another link nor a change of some account ends it.
+#[test]
+fn a_film_outlives_its_link() {
+    let films = folder();
+    let daemon = home(&films).start();
+    let mut client = play_beyond_the_end(&daemon, "long.mp4");
+    link(&daemon, &daemon.token, "one.mp4", None);
+    let list = daemon.fetch("GET", "/api/users?query=bob", &[]).json();
+    let account = format!("/api/users/{}", list["items"][0]["id"].as_str().unwrap());
+    let change = json!({"isActive": false});
+    assert_eq!(ask(&daemon, &daemon.token, "PATCH", &account, Some(&change)).head.status, 200);
+    assert_eq!(client.body(64 * MIB).len() as u64, 64 * MIB);
+    assert_eq!(daemon.ledger().sum("reelway_stopped_total"), 0);
 }
 
 /// Goal: the playlist of the library plays in real players; its tokens open one film each, outlive a refresh, and end with
