@@ -1,0 +1,90 @@
+//! Who goes on watching over a restart, and who does not: whatever lets somebody in may have ended in between.
+
+use super::{FILM, FILM_BYTES, folder, manager_of, next, resumed, viewer};
+use crate::links::{link, play_beyond_the_end};
+use crate::support::client::{Client, Ending};
+use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
+use crate::support::films::{Pattern, url_path};
+
+/// Goal: whoever may not watch any more when the next daemon comes does not go on: a session that was ended in between, and a
+/// caller by password whose password is another one by now. Others go on.
+#[test]
+fn who_may_not_watch_any_more_does_not_go_on() {
+    let films = folder();
+    let home = Home::new(films.path());
+    for name in ["bob", "eve"] {
+        home.run(&["user", "add", name, "--password-stdin"], "a-second-long-one-88\n").succeeded();
+    }
+    let manager = manager_of(home);
+    let mut daemon = manager.start();
+    let ask = |daemon: &Daemon, authorization: &str| {
+        let mut client = Client::connect_narrow(daemon.address);
+        client.ask("GET", &url_path(FILM), &[("Authorization", authorization)]);
+        assert_eq!(client.head().status, 200);
+        client
+    };
+    let mut signed_in = viewer(&daemon, FILM);
+    let bob = daemon.sign_in("bob", "a-second-long-one-88");
+    let mut ended = ask(&daemon, &format!("Bearer {bob}"));
+    // ann:… and eve:…, as curl makes it.
+    let by_password = |name: &str, password: &str| format!("Basic {}", base64(&format!("{name}:{password}")));
+    let mut changed = ask(&daemon, &by_password("eve", "a-second-long-one-88"));
+    let mut unchanged = ask(&daemon, &by_password(USER, PASSWORD));
+    daemon.stop();
+    manager.home().run(&["user", "passwd", "bob", "--password-stdin"], "another-long-one-99\n").succeeded();
+    manager.home().run(&["user", "passwd", "eve", "--password-stdin"], "another-long-one-99\n").succeeded();
+    let mut after = next(&manager, &daemon);
+    assert_eq!(resumed(&after), (4, 0));
+    for client in [&mut ended, &mut changed] {
+        let (bytes, ending) = client.expect_until_end(Pattern::of(FILM), 0);
+        assert!(bytes < FILM_BYTES, "all of it came");
+        assert_eq!(ending, Ending::Reset, "it must not be taken for whole");
+    }
+    for client in [&mut signed_in, &mut unchanged] {
+        client.expect(Pattern::of(FILM), 0, FILM_BYTES);
+    }
+    assert_eq!(after.ledger().sum("reelway_stopped_total"), 2);
+    after.stop();
+}
+
+/// Goal: a film goes on whose link was over before the restart, also when another link was made meanwhile; one whose link went
+/// with its maker does not.
+#[test]
+fn a_film_outlives_its_link_over_a_restart() {
+    let films = folder();
+    let home = Home::new(films.path());
+    for name in ["bob", "eve"] {
+        home.run(&["user", "add", name, "--password-stdin"], "a-second-long-one-88\n").succeeded();
+    }
+    let manager = manager_of(home);
+    let mut daemon = manager.start();
+    let [disabled, removed] = ["bob", "eve"].map(|maker| {
+        let token = daemon.sign_in(maker, "a-second-long-one-88");
+        let (_, path) = link(&daemon, &token, FILM, None);
+        let mut client = Client::connect_narrow(daemon.address);
+        client.ask("GET", &path, &[]);
+        assert_eq!(client.head().status, 200);
+        client
+    });
+    let mut over = play_beyond_the_end(&daemon, FILM);
+    link(&daemon, &daemon.token, FILM, None);
+    daemon.stop();
+    manager.home().run(&["user", "disable", "bob"], "").succeeded();
+    manager.home().run(&["user", "remove", "eve"], "").succeeded();
+    let mut after = next(&manager, &daemon);
+    for mut client in [disabled, removed] {
+        let (bytes, ending) = client.expect_until_end(Pattern::of(FILM), 0);
+        assert!(bytes < FILM_BYTES && ending == Ending::Reset, "{bytes} bytes, {ending:?}");
+    }
+    over.expect(Pattern::of(FILM), 0, FILM_BYTES);
+    assert_eq!(after.ledger().sum("reelway_stopped_total"), 2);
+    after.stop();
+}
+
+fn base64(text: &str) -> String {
+    let mut encoder = crate::support::program("base64");
+    let mut child =
+        encoder.arg("-w0").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
