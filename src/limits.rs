@@ -167,6 +167,10 @@ pub const STOP_MARGIN: Duration = Duration::from_secs(15);
 pub const HANDOVER_REOPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the slot of a playback that the process before has left is kept for its connections: they ask the database first.
 pub const PLAYBACK_AWAITED_FOR: Duration = Duration::from_secs(10);
+/// For how long a database that fails is asked again whether a film may go on: what is wrong with it mostly passes.
+pub const RESUME_PATIENCE: Duration = Duration::from_secs(3);
+/// How often meanwhile.
+pub const RESUME_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of the note that goes with it, at most: an idle connection takes about 60, and one with a full inbox 22 KiB.
 pub const HANDOVER_NOTE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of such an answer's head and of its parts in memory, at most, where another process says that there are as many.
@@ -388,5 +392,6 @@ const _: () = {
     assert!(STORE_GROUP_MAX <= STORE_QUEUE_MAX);
     assert!(PACED_NOT_SENT_BYTES_MIN < NOT_SENT_BYTES);
     assert!(LIST_ITEMS_DEFAULT <= LIST_ITEMS_MAX);
+    assert!(RESUME_PATIENCE.as_millis() < PLAYBACK_AWAITED_FOR.as_millis());
     assert!(ENDED_LINKS_MAX <= LINKS_MAX);
 };

@@ -145,12 +145,14 @@ fn give(state: &State, connections: &[Connection]) -> Result<(), String> {
     systemd::store(NAME, &files, &sockets, limits::HANDOVER_STORE_PATIENCE).map_err(|error| error.to_string())
 }
 
-/// Callers by password have no session that the next process could ask: it compares their credentials with those of now.
+/// Callers by password have no session that the next process could ask: it compares their credentials with those of now. Those
+/// that a process before us has noted stay: we may not have compared them yet.
 fn note_credentials(state: &State, connections: &mut [Connection]) {
     let mut known = HashMap::new();
     for plays in connections.iter_mut().filter_map(|connection| connection.left.plays_mut()) {
         if let Owner::User(user_id) = plays.key.owner
             && Account::is_by_password(plays.watcher.session_id)
+            && plays.credential_version.is_none()
         {
             plays.credential_version = *known.entry(user_id).or_insert_with(|| {
                 let user = block_on(state.services.store.user_by_id(user_id)).ok().flatten();

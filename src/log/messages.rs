@@ -88,6 +88,8 @@ pub const PLAYER_LOST_ITS_PLACE: &str = "538db4fa91ba4d6884d17f2d25428edd";
 pub const FILM_TRUNCATED: &str = "da9158a278b347bc82d60471b65ef2d4";
 /// A film could not be read while it was sent.
 pub const FILM_UNREADABLE: &str = "f092a06ff9404cd288804c493606e9d4";
+/// A film was not resumed: the database did not say whether it may go on.
+pub const FILM_NOT_RESUMED: &str = "cc24cccf12b74451a47c6727d657f80b";
 /// A film could not be opened.
 pub const FILM_NOT_OPENED: &str = "cb2a7e66f0cc4ee5aca00bfb320a8938";
 

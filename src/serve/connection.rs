@@ -333,6 +333,7 @@ fn give_up(shard: &Shard, peer: &Peer<'_>, ended: &Ended) {
         | Ended::LostSlot
         | Ended::Truncated
         | Ended::Disk(_)
+        | Ended::Unasked(_)
         | Ended::Halted => {
             tracing::debug!(%client_ip, ?ended, "client went away")
         }

@@ -395,6 +395,13 @@ impl Asked {
                     "film could not be read"
                 );
             }
+            Ended::Unasked(error) => {
+                metrics::add(&counters.faults, 1);
+                tracing::error!(
+                    name: messages::FILM_NOT_RESUMED, request_id, user_id, session_id, video_id, path, %client_ip, %error,
+                    "film was not resumed, because the database did not say whether it may go on"
+                );
+            }
         }
         Next::Reset
     }

@@ -23,17 +23,21 @@ mod tests;
 
 use std::collections::HashSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use crate::auth::Account;
 use crate::http::response::{Finished, Part};
+use crate::limits;
 use crate::playback::{Key, Owner, Playing, Watcher};
 use crate::serve::exchange::{self, Next};
 use crate::serve::inbox::Inbox;
 use crate::serve::peer::{Ended, Peer};
 use crate::serve::shard::Shard;
 use crate::serve::transfer::Turn;
+use crate::session::Watching;
+use crate::store::Fault;
 use crate::stream::Film;
 use crate::sys::descriptor::FileId;
 use crate::sys::socket;
@@ -193,19 +197,7 @@ pub(super) async fn resume(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>
         }
     };
     let Unsent { mut finished, plays, asked } = *unsent;
-    let playing = match &plays {
-        Some(plays) => match take_part(shard, peer, plays).await {
-            Ok(playing) => Some(playing),
-            Err(ended) => return asked.cut(shard, peer, ended, &finished.parts),
-        },
-        None => None,
-    };
-    peer.keep_pace();
-    let sent = exchange::send(shard, peer, &mut finished, turn).await;
-    if let Some(playing) = playing {
-        playing.leave(shard.now());
-    }
-    match sent {
+    match rest(shard, peer, plays.as_ref(), &mut finished, turn).await {
         Ok(()) if finished.close => Next::Close,
         Ok(()) => Next::KeepAlive { consumed: 0 },
         Err(Ended::Halted) => {
@@ -216,38 +208,87 @@ pub(super) async fn resume(shard: &Shard, peer: &Peer<'_>, inbox: &mut Inbox<'_>
     }
 }
 
+/// Sends the rest of an answer, if whoever watches still may.
+async fn rest(
+    shard: &Shard,
+    peer: &Peer<'_>,
+    plays: Option<&Plays>,
+    finished: &mut Finished<Film>,
+    turn: &mut Turn,
+) -> Result<(), Ended> {
+    let playing = match plays {
+        // On the heap: what is waited for here each connection would hold for as long as it lives.
+        Some(plays) => Some(Box::pin(take_part(shard, peer, plays)).await?),
+        None => None,
+    };
+    peer.keep_pace();
+    let sent = exchange::send(shard, peer, finished, turn).await;
+    if let Some(playing) = playing {
+        playing.leave(shard.now());
+    }
+    sent
+}
+
 /// Takes part in the playback again, which was restored with its slot.
 async fn take_part<'a>(shard: &Shard, peer: &'a Peer<'a>, plays: &Plays) -> Result<Playing<'a>, Ended> {
-    let watcher = may_watch(shard, plays).await.ok_or(Ended::Stopped)?;
+    let watcher = ask(shard, peer, plays).await?;
     let playing = peer.viewer.play(plays.key, &watcher, shard.now()).map_err(|_| Ended::LostSlot)?;
     // Of a connection that is over the next call that sends will tell.
     let _ = socket::glance(peer.socket).map(|seen| peer.viewer.retransmitted_before(seen.retransmits));
     // What was ended between the two has found nothing to stop.
-    may_watch(shard, plays).await.ok_or(Ended::Stopped)?;
+    ask(shard, peer, plays).await?;
     Ok(playing)
 }
 
-/// Whoever was let in by the process before us, unless that ended meanwhile: the session, the link, or the password.
-async fn may_watch(shard: &Shard, plays: &Plays) -> Option<Watcher> {
+/// Asks who may go on watching, for as long as the connection is there and this process is.
+async fn ask(shard: &Shard, peer: &Peer<'_>, plays: &Plays) -> Result<Watcher, Ended> {
+    let watch = peer.watch_or_halt();
+    let answer = tokio::select! {
+        biased;
+        ended = watch.broken() => return Err(ended),
+        answer = until_answered(limits::RESUME_PATIENCE, async || may_watch(shard, plays).await) => answer,
+    };
+    answer.map_err(Ended::Unasked)?.ok_or(Ended::Stopped)
+}
+
+/// Asks the database again for as long as it fails, and no longer than `patience`.
+async fn until_answered<T>(patience: Duration, mut ask: impl AsyncFnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(Fault::Stopped) => return Err(Fault::Stopped),
+            Err(error) if begun.elapsed() < patience => {
+                tracing::debug!(%error, "who may go on watching could not be looked up; it is tried again");
+                tokio::time::sleep(limits::RESUME_RETRY_INTERVAL).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Whoever was let in by the process before us, or nobody if that ended meanwhile: the session, the link, or the password.
+///
+/// # Errors
+/// The database failed: who it is, is not known.
+async fn may_watch(shard: &Shard, plays: &Plays) -> Result<Option<Watcher>, Fault> {
     let services = &shard.state.services;
     let Plays { key, watcher, credential_version } = plays;
     match key.owner {
-        Owner::Link(link_id) => services.guests.has(link_id).then(|| watcher.clone()),
+        Owner::Link(link_id) => Ok(services.guests.has(link_id).then(|| watcher.clone())),
         Owner::User(user_id) if Account::is_by_password(watcher.session_id) => {
-            let user = services.store.user_by_id(user_id).await.ok()??;
-            let is_same = user.is_active && Some(user.credential_version) == *credential_version;
-            is_same.then(|| Watcher { max_bandwidth: user.preferences.max_bandwidth, ..watcher.clone() })
+            let user = services.store.user_by_id(user_id).await?;
+            let same = user.filter(|user| user.is_active && Some(user.credential_version) == *credential_version);
+            Ok(same.map(|user| Watcher { max_bandwidth: user.preferences.max_bandwidth, ..watcher.clone() }))
         }
         Owner::User(user_id) => {
-            let account = services.sessions.watching(watcher.session_id, user_id, shard.now()).await.ok()?;
-            Some(account.map_or_else(
-                || watcher.clone(),
-                |account| Watcher {
-                    max_bandwidth: account.max_bandwidth,
-                    sign: account.presence.sign(),
-                    ..watcher.clone()
-                },
-            ))
+            Ok(match services.sessions.watching(watcher.session_id, user_id, shard.now()).await? {
+                Watching::By(account) => {
+                    let (max_bandwidth, sign) = (account.max_bandwidth, account.presence.sign());
+                    Some(Watcher { max_bandwidth, sign, ..watcher.clone() })
+                }
+                Watching::Beyond => Some(watcher.clone()),
+                Watching::Over => None,
+            })
         }
     }
 }

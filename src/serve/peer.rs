@@ -18,6 +18,7 @@ use crate::serve::admission::{Pause, Seat};
 use crate::serve::deadline::{Patience, Progress, Verdict};
 use crate::serve::halt::Halt;
 use crate::serve::pace::Pacer;
+use crate::store::Fault;
 use crate::sys::{sendfile, socket};
 
 /// A connected client.
@@ -60,6 +61,8 @@ pub(super) enum Ended {
     Truncated,
     /// The disk failed.
     Disk(io::Error),
+    /// It was handed over, and the database does not say whether it may go on.
+    Unasked(Fault),
     /// Nothing is wrong: the process after us sends the rest.
     Halted,
 }

@@ -16,6 +16,8 @@
 
 pub mod guests;
 mod slab;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +45,17 @@ pub struct Activity {
     pub last_activity: Timestamp,
     /// Bytes of films it was sent.
     pub bytes_streamed: u64,
+}
+
+/// For whom a film goes on that a session has begun.
+#[derive(Clone, Debug)]
+pub enum Watching {
+    /// For whom it was begun.
+    By(Arc<Account>),
+    /// For nobody in particular: the session has expired since, and a film outlives the token that began it.
+    Beyond,
+    /// For nobody: the session was ended for good, or the user is disabled.
+    Over,
 }
 
 /// A moment, told by how many sessions had been ended by then.
@@ -107,20 +120,24 @@ impl Table {
         judge(&live, claims.sub, now)
     }
 
-    /// For whom a film goes on that was begun by a session of this user: nobody in particular, if the session has expired
-    /// since, because a film outlives the token that began it.
+    /// For whom a film goes on that was begun by a session of this user.
     ///
     /// # Errors
-    /// 401 when the session was ended for good, or the user is disabled; 503 when the row could not be read.
-    pub async fn watching(&self, id: Uuid, user_id: Uuid, now: Timestamp) -> Result<Option<Arc<Account>>, Reject> {
-        if let Ok(live) = self.live(id, now).await {
-            return judge(&live, user_id, now).map(Some);
+    /// The row could not be read.
+    pub async fn watching(&self, id: Uuid, user_id: Uuid, now: Timestamp) -> Result<Watching, Fault> {
+        let live = match self.slab.find(id, now) {
+            Some(live) => Ok(live),
+            None => self.woken(id, now).await?,
+        };
+        if let Ok(account) = live.and_then(|live| judge(&live, user_id, now)) {
+            return Ok(Watching::By(account));
         }
-        let row = self.store.session(id).await.map_err(Fault::into_reject)?;
+        // There may be no slot for it, or it has one and has just expired.
+        let row = self.store.session(id).await?;
         let goes_on = |(session, user): &(Session, User)| {
             session.revoked_at.is_none() && session.user_id == user_id && user.is_active
         };
-        if row.as_ref().is_some_and(goes_on) { Ok(None) } else { Err(BAD_TOKEN) }
+        Ok(if row.as_ref().is_some_and(goes_on) { Watching::Beyond } else { Watching::Over })
     }
 
     /// The session of this id: from its slot, or woken from its row.
@@ -128,25 +145,26 @@ impl Table {
         match self.slab.find(id, now) {
             Some(live) => Ok(live),
             // On the heap: it is rare, and what may be waited for here each connection would hold for as long as it lives.
-            None => Box::pin(self.woken(id, now)).await,
+            None => Box::pin(self.woken(id, now)).await.map_err(Fault::into_reject)?,
         }
     }
 
-    async fn woken(&self, id: Uuid, now: Timestamp) -> Result<Arc<Live>, Reject> {
+    /// The session of this id, woken from its row, or why it cannot be.
+    async fn woken(&self, id: Uuid, now: Timestamp) -> Result<Result<Arc<Live>, Reject>, Fault> {
         loop {
             let ended = self.slab.ended();
-            let row = self.store.session(id).await.map_err(Fault::into_reject)?;
+            let row = self.store.session(id).await?;
             let lives = |(session, user): &(Session, User)| {
                 session.revoked_at.is_none() && session.expires_at > now && user.is_active
             };
-            let Some((session, user)) = row.filter(lives) else { return Err(BAD_TOKEN) };
+            let Some((session, user)) = row.filter(lives) else { return Ok(Err(BAD_TOKEN)) };
             let live = live(&session, &user);
             live.touch(now);
             match self.slab.enter_unless_ended(Arc::clone(&live), ended, now) {
-                Entered::Here => return Ok(live),
+                Entered::Here => return Ok(Ok(live)),
                 // Somebody's session was ended between the look at the row and now: it may have been this one.
                 Entered::Void => {}
-                Entered::AllPlaying => return Err(Reject::SessionsFull),
+                Entered::AllPlaying => return Ok(Err(Reject::SessionsFull)),
             }
         }
     }

@@ -298,3 +298,22 @@ fn no_spoilt_note_does_any_harm() {
     }
     assert!(read > 500, "only {read} could be read: nothing was tried");
 }
+
+/// What a database says that is asked `failures` times in vain, and how often it was asked.
+async fn asked(patience: Duration, failures: usize, fault: Fault) -> (Result<(), Fault>, usize) {
+    let mut count = 0;
+    let answer = until_answered(patience, async || {
+        count += 1;
+        if count > failures { Ok(()) } else { Err(fault.clone()) }
+    });
+    (answer.await, count)
+}
+
+#[tokio::test]
+async fn a_database_that_fails_is_asked_again_but_not_for_ever() {
+    let busy = Fault::Busy { file: "reelway.db".into() };
+    let long = Duration::from_secs(3600);
+    assert!(matches!(asked(long, 2, busy.clone()).await, (Ok(()), 3)));
+    assert!(matches!(asked(Duration::ZERO, 2, busy).await, (Err(Fault::Busy { .. }), 1)));
+    assert!(matches!(asked(long, 2, Fault::Stopped).await, (Err(Fault::Stopped), 1)), "it has ended");
+}

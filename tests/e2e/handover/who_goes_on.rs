@@ -1,10 +1,13 @@
 //! Who goes on watching over a restart, and who does not: whatever lets somebody in may have ended in between.
 
+use std::path::Path;
+
 use super::{FILM, FILM_BYTES, folder, manager_of, next, resumed, viewer};
 use crate::links::{link, play_beyond_the_end};
 use crate::support::client::{Client, Ending};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
 use crate::support::films::{Pattern, url_path};
+use crate::support::manager::Manager;
 
 /// Goal: whoever may not watch any more when the next daemon comes does not go on: a session that was ended in between, and a
 /// caller by password whose password is another one by now. Others go on.
@@ -78,6 +81,68 @@ fn a_film_outlives_its_link_over_a_restart() {
     }
     over.expect(Pattern::of(FILM), 0, FILM_BYTES);
     assert_eq!(after.ledger().sum("reelway_stopped_total"), 2);
+    after.stop();
+}
+
+/// A film that eve watches by her password.
+fn watched_by_eve(daemon: &Daemon) -> Client {
+    let mut client = Client::connect_narrow(daemon.address);
+    let eve = format!("Basic {}", base64("eve:a-second-long-one-88"));
+    client.ask("GET", &url_path(FILM), &[("Authorization", &eve)]);
+    assert_eq!(client.head().status, 200);
+    client
+}
+
+/// Eve's row cannot be read from now on, or can again.
+fn spoil(manager: &Manager, is_spoilt: bool) {
+    let preferences = if is_spoilt { r#"{"quality": "none that is known"}"# } else { "{}" };
+    let database = rusqlite::Connection::open(manager.home().state().join("reelway.db")).unwrap();
+    let change = "UPDATE users SET streaming_preferences = ?1 WHERE username = 'eve'";
+    assert_eq!(database.execute(change, [preferences]).unwrap(), 1);
+}
+
+fn manager_with_eve(films: &Path) -> Manager {
+    let home = Home::new(films);
+    home.run(&["user", "add", "eve", "--password-stdin"], "a-second-long-one-88\n").succeeded();
+    manager_of(home)
+}
+
+/// Goal: a film waits while the database cannot say whether it may go on, and may be handed over once more before it can.
+#[test]
+fn a_film_waits_for_a_database_that_fails() {
+    let films = folder();
+    let manager = manager_with_eve(films.path());
+    let mut daemon = manager.start();
+    let mut client = watched_by_eve(&daemon);
+    daemon.stop();
+    spoil(&manager, true);
+    let mut waiting = next(&manager, &daemon);
+    waiting.stop();
+    assert_eq!(manager.stored().len(), 1 + 1 + 1, "a note, a film, and its connection");
+    spoil(&manager, false);
+    let mut after = next(&manager, &waiting);
+    client.expect(Pattern::of(FILM), 0, FILM_BYTES);
+    after.stop();
+}
+
+/// Goal: a film that the database says nothing about for seconds is cut, and the log says why: nobody has stopped it. Others go on.
+#[test]
+fn a_film_that_nothing_is_said_about_is_cut_and_not_stopped() {
+    let films = folder();
+    let manager = manager_with_eve(films.path());
+    let mut daemon = manager.start();
+    let mut other = viewer(&daemon, FILM);
+    let mut client = watched_by_eve(&daemon);
+    daemon.stop();
+    spoil(&manager, true);
+    let mut after = next(&manager, &daemon);
+    let (bytes, ending) = client.expect_until_end(Pattern::of(FILM), 0);
+    assert!(bytes < FILM_BYTES && ending == Ending::Reset, "{bytes} bytes, {ending:?}");
+    other.expect(Pattern::of(FILM), 0, FILM_BYTES);
+    let event = after.log.wait_for("film was not resumed, because the database did not say whether it may go on");
+    assert!(event["metadata"]["error"].as_str().unwrap().contains("reelway.db"), "{event}");
+    let ledger = after.ledger();
+    assert_eq!((ledger.sum("reelway_stopped_total"), ledger.sum("reelway_faults_total")), (0, 1));
     after.stop();
 }
 
