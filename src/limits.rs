@@ -346,6 +346,9 @@ pub const SCAN_TOLD_INTERVAL: Duration = Duration::from_secs(2);
 pub const ROOT_START_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a scan waits for them: a disk spins up in ten seconds, and some are mounted only when somebody asks for them.
 pub const ROOT_SCAN_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the walk of a root may stand still at one file or folder until the scan does without it: as long as its disk may take
+/// to begin with. How long the whole walk takes does not matter.
+pub const ROOT_STALL_TIMEOUT: Duration = ROOT_SCAN_PATIENCE;
 /// How often a scan tells how far it is: often enough for an eye, and a thousandth of its time.
 pub const SCAN_PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 /// Items of a list, when the client does not say.

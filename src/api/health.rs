@@ -108,7 +108,8 @@ async fn store(services: &Services) -> Component {
 fn library(services: &Services) -> Component {
     let state = services.settings().library.scan_state();
     if !state.missing_roots.is_empty() {
-        return Component::degraded(format!("not available: {}", state.missing_roots.join(", ")));
+        let names: Vec<&str> = state.missing_roots.iter().map(|missing| missing.name.as_str()).collect();
+        return Component::degraded(format!("not available: {}", names.join(", ")));
     }
     if let Some(fault) = &state.store_fault {
         return Component::degraded(fault.clone());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::api::Services;
 use crate::http::reject::Reject;
 use crate::http::response::Response;
-use crate::library::{Failed, Library, LibraryRoot, ScanStart, ScanState};
+use crate::library::{Absence, Failed, Library, LibraryRoot, ScanStart, ScanState};
 use crate::limits;
 use crate::log::messages;
 use crate::store::Timestamp;
@@ -48,6 +48,9 @@ struct RootView {
     path: String,
     /// As the last scan saw it: a handler may not wait for a disk.
     available: bool,
+    /// Why it is not, where more is known than that its folder is not there or cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// Videos in it.
     found: usize,
 }
@@ -83,7 +86,11 @@ fn view(library: &Library) -> StatusView {
     let root = |(number, root): (usize, &LibraryRoot)| RootView {
         name: root.name.clone(),
         path: root.path.display().to_string(),
-        available: !state.missing_roots.contains(&root.name),
+        available: state.absence(&root.name).is_none(),
+        reason: state
+            .absence(&root.name)
+            .filter(|why| *why != Absence::Missing)
+            .map(|why| why.sentence(&root.name, &root.path)),
         found: state.found_by_root.get(number).copied().unwrap_or_default(),
     };
     StatusView {

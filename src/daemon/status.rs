@@ -160,10 +160,9 @@ impl Status {
         let settings = services.settings();
         let scan = settings.library.scan_state();
         let roots = settings.library.roots();
-        let missing = scan.missing_roots.iter().map(|name| {
-            let root = roots.iter().find(|root| root.name == *name);
-            let place = root.map_or_else(String::new, |root| format!(" ({})", root.path.display()));
-            format!("the root {name}{place} is not available")
+        let missing = scan.missing_roots.iter().filter_map(|missing| {
+            let root = roots.iter().find(|root| root.name == missing.name)?;
+            Some(missing.why.sentence(&root.name, &root.path))
         });
         let store = known.store_fault.iter().chain(&scan.store_fault).take(1).map(|fault| format!("database: {fault}"));
         let refusal = known.refusal.iter().map(|why| format!("the changed configuration is refused: {why}"));

@@ -11,7 +11,9 @@ pub mod open;
 mod root;
 mod scan;
 mod scan_state;
+mod walker;
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,7 @@ use uuid::Uuid;
 
 use crate::http::media_type;
 use crate::library::index::{Index, Sort, Video};
+use crate::library::scan::Found;
 use crate::limits;
 use crate::log::messages;
 use crate::store::{Store, Timestamp};
@@ -30,7 +33,7 @@ use crate::sys::file::Root;
 use crate::sys::{Fault, process, wait};
 pub use root::LibraryRoot;
 pub use scan::is_passed_over;
-pub use scan_state::{Failed, ScanState};
+pub use scan_state::{Absence, Failed, Missing, ScanState};
 
 /// The ids of videos are UUIDs of version 5 in this namespace (RFC 9562 §5.5).
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1e_7b6a_3c54_4d9b_9a57_26c5_8d1f_4c02);
@@ -53,7 +56,7 @@ pub struct Candidate<'a> {
 pub struct Library {
     roots: Vec<LibraryRoot>,
     /// Extensions that may be served, lower case.
-    formats: Vec<String>,
+    formats: Arc<[String]>,
     index: ArcSwap<Index>,
     state: ArcSwap<ScanState>,
     /// Whether somebody scans: two at once would undo each other's work.
@@ -119,14 +122,19 @@ impl Library {
         let moved = known.filter_map(|video| Some(Video { root: places[video.root]?, ..video.clone() }));
         let videos = moved.filter(|video| library.media_type(&video.path).is_some()).collect();
         library.index.store(Arc::new(Index::new(videos)));
-        let is_scanned = self.scan_state().is_scanned;
-        library.state.store(Arc::new(ScanState { is_scanned, ..ScanState::clone(&library.scan_state()) }));
+        let before = self.scan_state();
+        let mut state = ScanState { is_scanned: before.is_scanned, ..ScanState::clone(&library.scan_state()) };
+        // What the last scan has found of a folder that is open all the same, a scan finds again, or not.
+        let open = library.roots.iter().filter(|root| root.is_open() && self.roots.iter().any(|known| known.is(root)));
+        let still = open.filter_map(|root| before.missing_roots.iter().find(|missing| missing.name == root.name));
+        state.missing_roots.extend(still.cloned());
+        library.state.store(Arc::new(state));
         library
     }
 
     fn of(roots: Vec<LibraryRoot>, formats: &[String]) -> Library {
         let missing = roots.iter().filter(|root| !root.is_open());
-        let missing_roots = missing.map(|root| root.name.clone()).collect();
+        let missing_roots = missing.map(|root| Missing { name: root.name.clone(), why: root.absence() }).collect();
         Library {
             roots,
             formats: formats.iter().map(|format| format.to_ascii_lowercase()).collect(),
@@ -164,10 +172,7 @@ impl Library {
 
     /// The media type of a path if this library serves such files.
     pub fn media_type(&self, path: &str) -> Option<&'static str> {
-        let extension = media_type::extension(path)?;
-        let is_wanted = !media_type::is_video(extension)
-            || self.formats.iter().any(|format| format.eq_ignore_ascii_case(extension));
-        media_type::of_extension(extension).filter(|_| is_wanted)
+        media_type_among(&self.formats, path)
     }
 
     /// Where `path` may lead, best first: below the root its first segment names, then below each root in order
@@ -184,11 +189,6 @@ impl Library {
     /// Where a video of the index is.
     pub fn locate<'a>(&'a self, video: &'a Video) -> Option<Candidate<'a>> {
         self.candidate(video.root, &video.path)
-    }
-
-    fn names(&self, is_wanted: impl Fn(usize, &LibraryRoot) -> bool) -> Vec<String> {
-        let wanted = self.roots.iter().enumerate().filter(|(number, root)| is_wanted(*number, root));
-        wanted.map(|(_, root)| root.name.clone()).collect()
     }
 
     fn candidate<'a>(&'a self, root: usize, path: &'a str) -> Option<Candidate<'a>> {
@@ -239,11 +239,15 @@ impl Library {
 
     fn scan_in_turn(&self, store: &Store, now: Timestamp) {
         root::look_at(&self.roots, limits::ROOT_SCAN_PATIENCE);
-        let mut found = scan::walk(self, |found| self.state.store(Arc::new(self.scan_state().so_far(found))));
-        let missing_roots = self.names(|number, root| !root.is_open() || found.unreadable_roots.contains(&number));
-        let whole_roots =
-            self.names(|number, root| !missing_roots.contains(&root.name) && !found.partial_roots.contains(&number));
-        let mut state = ScanState { missing_roots, ..self.scan_state().so_far(&found) };
+        let so_far = |found: &Found| self.state.store(Arc::new(self.scan_state().so_far(found)));
+        let mut found = scan::walk(self, limits::ROOT_STALL_TIMEOUT, so_far);
+        let mut state = ScanState { missing_roots: self.missing(&found), ..self.scan_state().so_far(&found) };
+        let whole = self
+            .roots
+            .iter()
+            .enumerate()
+            .filter(|(number, root)| state.absence(&root.name).is_none() && !found.partial_roots.contains(number));
+        let whole_roots = whole.map(|(_, root)| root.name.clone()).collect();
         // Whoever comes from us waits here, so that his word is the last.
         let storing = self.storing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_superseded() {
@@ -263,6 +267,8 @@ impl Library {
             }
         }
         drop(storing);
+        self.keep_silent(&mut found);
+        (state.found, state.found_by_root) = (found.videos.len(), std::mem::take(&mut found.by_root));
         let index = Index::new(found.videos);
         let videos = index.len();
         self.index.store(Arc::new(index));
@@ -270,6 +276,43 @@ impl Library {
         self.state.store(Arc::new(ScanState { is_scanned: true, is_scanning: false, ..state }));
         tracing::info!(name: messages::LIBRARY_SCANNED, videos, added, changed, removed, skipped, "library scanned");
     }
+
+    /// The roots of which a scan cannot say what is in them.
+    fn missing(&self, found: &Found) -> Vec<Missing> {
+        let why = |(number, root): (usize, &LibraryRoot)| match () {
+            () if !root.is_open() => Some(root.absence()),
+            () if found.silent_roots.contains(&number) => Some(Absence::Silent),
+            () if found.unreadable_roots.contains(&number) => Some(Absence::Missing),
+            () => None,
+        };
+        let missing = self.roots.iter().enumerate();
+        missing
+            .filter_map(|(number, root)| Some(Missing { name: root.name.clone(), why: why((number, root))? }))
+            .collect()
+    }
+
+    /// Films of roots that do not answer stay in the index: they are where they were, and may play.
+    fn keep_silent(&self, found: &mut Found) {
+        if found.silent_roots.is_empty() {
+            return;
+        }
+        let index = self.index();
+        let seen: HashSet<Uuid> = found.videos.iter().map(|video| video.id).collect();
+        let known = index.search("", Sort::Title, false).into_iter();
+        let kept = known.filter(|video| found.silent_roots.contains(&video.root) && !seen.contains(&video.id));
+        for video in kept.take(limits::VIDEOS_MAX.saturating_sub(seen.len())) {
+            found.by_root[video.root] += 1;
+            found.videos.push(video.clone());
+        }
+    }
+}
+
+/// The media type of a path where files of these formats are served.
+fn media_type_among(formats: &[String], path: &str) -> Option<&'static str> {
+    let extension = media_type::extension(path)?;
+    let is_wanted =
+        !media_type::is_video(extension) || formats.iter().any(|format| format.eq_ignore_ascii_case(extension));
+    media_type::of_extension(extension).filter(|_| is_wanted)
 }
 
 /// The id of the video at `path` below the root of this name.
@@ -294,6 +337,10 @@ mod tests {
         std::fs::create_dir_all(folder.join("films/shows")).unwrap();
         std::fs::create_dir_all(folder.join("shows")).unwrap();
         Library::open(roots, &["mp4".into(), "MKV".into()])
+    }
+
+    fn missing(name: &str) -> Missing {
+        Missing { name: name.to_owned(), why: Absence::Missing }
     }
 
     #[test]
@@ -323,7 +370,7 @@ mod tests {
         assert!(library.media_type("b.srt").is_some(), "subtitles go with any film");
         assert_eq!(library.media_type("b.exe"), None);
         assert_eq!(library.media_type("mp4"), None);
-        assert_eq!(library.scan_state().missing_roots, ["gone"]);
+        assert_eq!(library.scan_state().missing_roots, [missing("gone")]);
     }
 
     #[test]
@@ -353,7 +400,7 @@ mod tests {
             Arc::ptr_eq(&place.directory, &before.roots()[1].open().unwrap()),
             "a folder that stays is not opened again"
         );
-        assert_eq!(after.scan_state().missing_roots, ["new"]);
+        assert_eq!(after.scan_state().missing_roots, [missing("new")]);
     }
 
     #[test]
@@ -443,7 +490,7 @@ mod tests {
         assert_eq!(scan(2).changed, 1);
         std::fs::remove_dir_all(folder.path().join("gone")).unwrap();
         let state = scan(3);
-        assert_eq!((state.missing_roots.clone(), state.found, state.removed), (vec!["gone".to_owned()], 0, 0));
+        assert_eq!((state.missing_roots.clone(), state.found, state.removed), (vec![missing("gone")], 0, 0));
         assert!(library.candidates("a.mp4").iter().all(|place| place.root_name != "gone"), "it is not read any more");
         store.close();
     }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
+use crate::library::scan_state::Absence;
+use crate::library::walker::Walker;
 use crate::log::messages;
 use crate::sys::Fault;
 use crate::sys::file::{self, Root};
@@ -26,15 +28,17 @@ pub struct LibraryRoot {
     directory: ArcSwapOption<Root>,
     /// Where the answer of its disk comes. The same root of another library waits for the same one.
     asked: Arc<Mutex<Option<Receiver<Answer>>>>,
+    /// Who is in its folders, for whichever library.
+    pub(super) walker: Arc<Walker>,
 }
 
 /// What its disk says: the folder, which is the one that we know if it is the same.
 type Answer = Result<Arc<Root>, Fault>;
 
 /// Opens the folder of each of `roots` again if another one stands there now: a disk that was mounted, or has gone. One that
-/// does not answer before `patience` is over is missing, too.
+/// does not answer before `patience` is over is missing, too. One whose walk is stuck stays as it is: it would not answer either.
 pub(super) fn look_at<'a>(roots: impl IntoIterator<Item = &'a LibraryRoot>, patience: Duration) {
-    let roots: Vec<&LibraryRoot> = roots.into_iter().collect();
+    let roots: Vec<&LibraryRoot> = roots.into_iter().filter(|root| !root.walker.is_stuck()).collect();
     let deadline = Instant::now() + patience;
     roots.iter().for_each(|root| root.ask());
     roots.iter().for_each(|root| root.hear(deadline));
@@ -43,7 +47,7 @@ pub(super) fn look_at<'a>(roots: impl IntoIterator<Item = &'a LibraryRoot>, pati
 impl LibraryRoot {
     /// A root that nobody has looked at.
     pub(super) fn new(name: String, path: PathBuf) -> LibraryRoot {
-        LibraryRoot { name, path, directory: ArcSwapOption::empty(), asked: Arc::default() }
+        LibraryRoot { name, path, directory: ArcSwapOption::empty(), asked: Arc::default(), walker: Arc::default() }
     }
 
     /// The same root for another library.
@@ -53,6 +57,7 @@ impl LibraryRoot {
             path: self.path.clone(),
             directory: ArcSwapOption::new(self.open()),
             asked: Arc::clone(&self.asked),
+            walker: Arc::clone(&self.walker),
         }
     }
 
@@ -68,6 +73,13 @@ impl LibraryRoot {
 
     pub(super) fn is_open(&self) -> bool {
         self.directory.load().is_some()
+    }
+
+    /// Why it is not open.
+    pub(super) fn absence(&self) -> Absence {
+        // Whoever holds it waits for an answer.
+        let is_answered = self.asked.try_lock().is_ok_and(|asked| asked.is_none());
+        if is_answered { Absence::Missing } else { Absence::Silent }
     }
 
     /// Asks its disk, unless somebody waits for that already.

@@ -1,4 +1,6 @@
 //! The scan: walks the roots and lists what can be played. Follows no link, as opening does not either.
+//!
+//! Each root is walked on a thread of its own, one after the other: see `walker.rs`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -6,13 +8,15 @@ use std::fs::DirEntry;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::http::media_type;
 use crate::library::index::Video;
-use crate::library::{Failed, Library, video_id};
+use crate::library::walker::{Bag, End, GivenUp};
+use crate::library::{Failed, Library, LibraryRoot, video_id};
 use crate::limits;
 use crate::log::messages;
 use crate::store::FoundVideo;
@@ -27,107 +31,149 @@ pub(super) struct Found {
     pub unreadable_roots: Vec<usize>,
     /// Roots of which some folder could not be read: what was not found there is not gone either.
     pub partial_roots: Vec<usize>,
+    /// Roots whose walk did not go on, or has not since an earlier scan: what was not found there is where it was.
+    pub silent_roots: Vec<usize>,
     /// Entries that could not be read, whose names are not UTF-8, or that came after the last one there is room for.
     pub skipped: usize,
     /// The first of these.
     pub failed: Vec<Failed>,
     /// How many videos each root has.
     pub by_root: Vec<usize>,
+    /// Entries looked at: a walk goes on as long as this grows.
+    pub steps: usize,
 }
 
-/// A walk: what it walks, and what it has found.
-struct Walk<'a, P> {
-    library: &'a Library,
-    found: Found,
-    /// Is told now and then how far this is.
-    progress: P,
-    told: Instant,
+/// The walk of one root.
+struct Walk {
+    /// Which, 0-based.
+    root: usize,
+    root_name: String,
+    formats: Arc<[String]>,
+    bag: Arc<Bag>,
 }
 
-/// Walks all roots of `library`, and tells `progress` now and then how far it is.
-pub(super) fn walk(library: &Library, progress: impl FnMut(&Found)) -> Found {
-    let found = Found { by_root: vec![0; library.roots().len()], ..Found::default() };
-    let mut walk = Walk { library, found, progress, told: Instant::now() };
+/// Walks all roots of `library`, and tells `progress` now and then how far it is. One whose walk does not go on for `patience` is
+/// left to itself.
+pub(super) fn walk(library: &Library, patience: Duration, mut progress: impl FnMut(&Found)) -> Found {
+    let mut found = Found { by_root: vec![0; library.roots().len()], ..Found::default() };
     for (number, root) in library.roots().iter().enumerate().filter(|(_, root)| root.is_open()) {
-        walk.folder(number, &root.path, "", 0);
+        let (root_name, path, formats) = (root.name.clone(), root.path.clone(), Arc::clone(&library.formats));
+        let work = move |bag| Walk { root: number, root_name, formats, bag }.folder(&path, "", 0);
+        let (so_far, end) = root.walker.watch(found, patience, work, |found| {
+            progress(found);
+            !library.is_superseded()
+        });
+        found = so_far;
+        match end {
+            End::Whole => {}
+            End::Broken => found.partial_roots.push(number),
+            End::Silent { is_new } => {
+                found.silent_roots.push(number);
+                if is_new {
+                    say_silent(root, patience);
+                }
+            }
+            End::Unwanted => break,
+        }
     }
-    walk.found
+    found
 }
 
-impl<P: FnMut(&Found)> Walk<'_, P> {
-    fn folder(&mut self, root: usize, folder: &Path, below: &str, depth: usize) {
+/// Once for each walk that does not go on, not once for each scan that finds it so.
+fn say_silent(root: &LibraryRoot, patience: Duration) {
+    tracing::warn!(
+        name: messages::ROOT_SILENT, root = root.name, path = %root.path.display(), seconds = patience.as_secs(),
+        "library root does not answer"
+    );
+}
+
+impl Walk {
+    fn folder(&self, folder: &Path, below: &str, depth: usize) -> Result<(), GivenUp> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) if depth <= limits::FOLDER_DEPTH_MAX => entries,
-            Ok(_) => return self.found.skip(folder, &"too many folders below one another"),
-            Err(error) if depth == 0 => {
-                let (name, path) = (&self.library.roots()[root].name, folder.display());
-                tracing::warn!(
-                    name: messages::ROOT_UNREADABLE, root = name, %path, %error,
-                    "library root cannot be read; may the service user enter it?"
-                );
-                self.found.unreadable_roots.push(root);
-                return self.found.skip(folder, &error);
-            }
-            Err(error) => {
-                tracing::warn!(
-                    name: messages::FOLDER_UNREADABLE, path = %folder.display(), %error,
-                    "folder of the library cannot be read"
-                );
-                self.found.partial_roots.push(root);
-                return self.found.skip(folder, &error);
-            }
+            Ok(_) => return self.skip(folder, &"too many folders below one another"),
+            Err(error) => return self.unreadable(folder, depth, &error),
         };
         for entry in entries {
-            if self.library.is_superseded() {
-                return;
-            }
+            self.bag.step(|_| ())?;
             match entry {
-                Ok(entry) => self.entry(root, &entry, below, depth),
-                Err(error) => self.found.skip(folder, &error),
+                Ok(entry) => self.entry(&entry, below, depth)?,
+                Err(error) => self.skip(folder, &error)?,
             }
-            self.tell();
         }
+        Ok(())
     }
 
-    fn entry(&mut self, root: usize, entry: &DirEntry, below: &str, depth: usize) {
+    fn unreadable(&self, folder: &Path, depth: usize, error: &std::io::Error) -> Result<(), GivenUp> {
+        let path = folder.display();
+        if depth == 0 {
+            tracing::warn!(
+                name: messages::ROOT_UNREADABLE, root = self.root_name, %path, %error,
+                "library root cannot be read; may the service user enter it?"
+            );
+            self.bag.step(|found| found.unreadable_roots.push(self.root))?;
+        } else {
+            tracing::warn!(
+                name: messages::FOLDER_UNREADABLE, %path, %error,
+                "folder of the library cannot be read"
+            );
+            self.bag.step(|found| found.partial_roots.push(self.root))?;
+        }
+        self.skip(folder, error)
+    }
+
+    fn entry(&self, entry: &DirEntry, below: &str, depth: usize) -> Result<(), GivenUp> {
         let name = entry.file_name();
         if is_passed_over(&name) {
-            return;
+            return Ok(());
         }
         let Some(name) = name.to_str() else {
-            return self.found.skip(&entry.path(), &"its name is not UTF-8");
+            return self.skip(&entry.path(), &"its name is not UTF-8");
         };
         let path = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() => self.folder(root, &entry.path(), &path, depth + 1),
-            Ok(kind) if kind.is_file() => self.admit(root, entry, path),
-            Ok(_) => {} // A link, a FIFO, a device: never served.
-            Err(error) => self.found.skip(&entry.path(), &error),
+            Ok(kind) if kind.is_dir() => self.folder(&entry.path(), &path, depth + 1),
+            Ok(kind) if kind.is_file() => self.admit(entry, path),
+            Ok(_) => Ok(()), // A link, a FIFO, a device: never served.
+            Err(error) => self.skip(&entry.path(), &error),
         }
     }
 
-    fn admit(&mut self, root: usize, entry: &DirEntry, path: String) {
+    fn admit(&self, entry: &DirEntry, path: String) -> Result<(), GivenUp> {
         let is_video = media_type::extension(&path).is_some_and(media_type::is_video);
-        if !is_video || self.library.media_type(&path).is_none() {
-            return;
+        if !is_video || super::media_type_among(&self.formats, &path).is_none() {
+            return Ok(());
         }
-        match video(self.library, root, entry, path) {
-            Ok(_) if self.found.videos.len() >= limits::VIDEOS_MAX => {
-                self.found.skip(&entry.path(), &"the index is full");
-            }
-            Ok(video) => {
-                self.found.by_root[root] += 1;
-                self.found.videos.push(video);
-            }
-            Err(error) => self.found.skip(&entry.path(), &error),
+        match self.video(entry, path) {
+            Ok(video) => self.bag.step(|found| match found.videos.len() {
+                limits::VIDEOS_MAX.. => found.skip(&entry.path(), &"the index is full"),
+                _ => {
+                    found.by_root[self.root] += 1;
+                    found.videos.push(video);
+                }
+            }),
+            Err(error) => self.skip(&entry.path(), &error),
         }
     }
 
-    fn tell(&mut self) {
-        if self.told.elapsed() >= limits::SCAN_PROGRESS_INTERVAL {
-            self.told = Instant::now();
-            (self.progress)(&self.found);
-        }
+    /// The video of an entry, if it could be played: what may not be read is found here rather than by whoever presses play.
+    fn video(&self, entry: &DirEntry, path: String) -> std::io::Result<Video> {
+        let metadata = entry.metadata()?;
+        file::ensure_readable(&entry.path())?;
+        let modified = Timestamp::from_microseconds(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);
+        Ok(Video {
+            id: video_id(&self.root_name, path.as_bytes()),
+            root: self.root,
+            title: title(&path),
+            path,
+            size: metadata.len(),
+            modified,
+            added_at: modified,
+        })
+    }
+
+    fn skip(&self, path: &Path, reason: &dyn std::fmt::Display) -> Result<(), GivenUp> {
+        self.bag.step(|found| found.skip(path, reason))
     }
 }
 
@@ -140,22 +186,6 @@ pub fn is_passed_over(name: &OsStr) -> bool {
 
 /// Folders at the top of a disk: of ext4, NTFS and FAT, and of a Synology NAS.
 const OF_FILE_SYSTEMS: [&[u8]; 4] = [b"lost+found", b"System Volume Information", b"$RECYCLE.BIN", b"@eaDir"];
-
-/// The video of an entry, if it could be played: what may not be read is found here rather than by whoever presses play.
-fn video(library: &Library, root: usize, entry: &DirEntry, path: String) -> std::io::Result<Video> {
-    let metadata = entry.metadata()?;
-    file::ensure_readable(&entry.path())?;
-    let modified = Timestamp::from_microseconds(metadata.mtime() * 1_000_000 + metadata.mtime_nsec() / 1000);
-    Ok(Video {
-        id: video_id(&library.roots()[root].name, path.as_bytes()),
-        root,
-        title: title(&path),
-        path,
-        size: metadata.len(),
-        modified,
-        added_at: modified,
-    })
-}
 
 /// `Series/Some_Film.2019.mkv` -> `Some Film 2019`.
 fn title(path: &str) -> String {
@@ -204,6 +234,8 @@ impl Found {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[test]
     fn only_playable_files_that_can_be_opened_are_found() {
         let folder = tempfile::tempdir().unwrap();
@@ -226,8 +258,11 @@ mod tests {
         nix::unistd::mkfifo(&root.join("fifo.mp4"), nix::sys::stat::Mode::S_IRWXU).unwrap();
 
         let library = Library::open([("root".to_owned(), root)], &["mp4".into(), "mkv".into()]);
-        let mut found: Vec<_> =
-            walk(&library, |_| {}).videos.into_iter().map(|video| (video.path, video.title, video.size)).collect();
+        let mut found: Vec<_> = walk(&library, PATIENCE, |_| {})
+            .videos
+            .into_iter()
+            .map(|video| (video.path, video.title, video.size))
+            .collect();
         found.sort();
         assert_eq!(found, [("Series/S01/É_1.mkv".into(), "É 1".into(), 5), ("film.mp4".into(), "film".to_owned(), 3)]);
     }
@@ -251,7 +286,7 @@ mod tests {
             std::fs::write(folder.path().join(std::ffi::OsString::from_vec(name)), "x").unwrap();
         }
         let library = Library::open([("root".to_owned(), folder.path().to_owned())], &["mp4".into()]);
-        let found = walk(&library, |_| {});
+        let found = walk(&library, PATIENCE, |_| {});
         assert_eq!((found.videos.len(), found.by_root), (1, vec![1]));
         assert_eq!(found.skipped, limits::SCAN_FAILURES_LISTED_MAX + 3);
         assert_eq!(found.failed.len(), limits::SCAN_FAILURES_LISTED_MAX);

@@ -1,5 +1,7 @@
 //! How far a scan is, or what the last one came to: a snapshot that is swapped whole.
 
+use std::path::Path;
+
 use crate::library::scan::Found;
 
 /// What the scan that runs, or the last one, has come to.
@@ -19,14 +21,43 @@ pub struct ScanState {
     pub changed: usize,
     /// Videos that were there before and are no more; known when the scan is over.
     pub removed: usize,
-    /// Names of roots that are not there, or cannot be read.
-    pub missing_roots: Vec<String>,
+    /// Roots of which it cannot be said now what is in them.
+    pub missing_roots: Vec<Missing>,
     /// Files and folders that could not be read, or were left out.
     pub skipped: usize,
     /// The first of them, at most [`crate::limits::SCAN_FAILURES_LISTED_MAX`].
     pub failed: Vec<Failed>,
     /// Why the index is not in the store, when the store failed.
     pub store_fault: Option<String>,
+}
+
+/// A root of which it cannot be said now what is in it. What was known of its films stays, for when it is back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub name: String,
+    /// What is the matter.
+    pub why: Absence,
+}
+
+/// What is the matter with a root that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Its folder is not there, or cannot be read.
+    Missing,
+    /// Its disk does not answer.
+    Silent,
+}
+
+impl Absence {
+    /// A sentence about the root of this name and path, without a full stop.
+    pub fn sentence(self, name: &str, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Absence::Missing => format!("the root {name} ({path}) is not available"),
+            Absence::Silent => format!("the root {name} ({path}) does not answer"),
+        }
+    }
 }
 
 /// A file or folder that is left out of the library.
@@ -39,6 +70,11 @@ pub struct Failed {
 }
 
 impl ScanState {
+    /// What is the matter with the root of this name, if it is missing.
+    pub fn absence(&self, name: &str) -> Option<Absence> {
+        self.missing_roots.iter().find(|missing| missing.name == name).map(|missing| missing.why)
+    }
+
     /// A scan begins. What is known of the roots stays until it is known better.
     pub(super) fn begun(&self) -> ScanState {
         ScanState {

@@ -103,6 +103,8 @@ pub const LIBRARY_WITHOUT_ROOTS: &str = "ce1fe82f47cd48c8b94c49f2b056f59b";
 pub const ROOT_MISSING: &str = "dd9bbea9c2f04eeba54e4b67451bf398";
 /// A root of the library cannot be read.
 pub const ROOT_UNREADABLE: &str = "c414f0b8170642db9b19e2f6913de1f0";
+/// A root of the library does not answer while it is looked through.
+pub const ROOT_SILENT: &str = "8165aeaf7b4b475086b4a2da34077e2a";
 /// A folder of the library cannot be read.
 pub const FOLDER_UNREADABLE: &str = "1a6aade24f1440fd8bddc9074f20a157";
 /// What a scan found could not be written to the store.

@@ -1,12 +1,17 @@
 //! Roots that are not this machine's own: whoever answers for them may take his time, and only his viewers wait.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Home};
+use crate::support::films::Pattern;
 use crate::support::fuse::Distant;
 use crate::support::slow_disk::leave_out;
+use crate::support::{PATIENCE, eventually};
 
 /// How late the distant side is.
 const LATE_SECONDS: u32 = 2;
@@ -58,4 +63,86 @@ fn a_distant_root_that_is_late_stops_nobody_else() {
     }
     distant.delay("NOTHING", 0);
     daemon.expect_holdings(&before);
+}
+
+/// Lets a distant side answer again, before whoever waits for it is ended: nobody can end him otherwise.
+struct Answering<'a>(&'a Distant);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.delay("NOTHING", 0);
+    }
+}
+
+/// Has the library scanned: the status, and how long it took.
+fn scan(daemon: &Daemon, patience: Duration) -> (Value, Duration) {
+    let begun = Instant::now();
+    assert_eq!(daemon.fetch("POST", "/api/library/scan", &[]).head.status, 202);
+    let status = eventually("the scan is over", patience, || {
+        let status = daemon.fetch("GET", "/api/library/status", &[]).json();
+        (status["state"] == "idle").then_some(status)
+    });
+    (status, begun.elapsed())
+}
+
+/// The films that are listed.
+fn listed(daemon: &Daemon) -> Vec<String> {
+    let list = daemon.fetch("GET", "/api/videos", &[]).json();
+    let items = list["items"].as_array().unwrap().iter();
+    items.map(|item| item["filename"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How many threads of this name there are.
+fn threads(daemon: &Daemon, name: &str) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.process())).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|found| found.trim() == name).count()
+}
+
+/// Goal: a root that opens and then says nothing when it is read holds up no other. Its films stay, the status names it, no
+/// scan waits for it twice and no thread more is stuck in it, and it is back by itself once it answers.
+#[test]
+fn a_root_that_hangs_while_it_is_read_is_left_out_of_the_scan_until_it_answers() {
+    let place = tempfile::tempdir().unwrap();
+    let distant = match Distant::mounted_in(place.path()) {
+        Ok(distant) => distant,
+        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
+    };
+    let local = place.path().join("local");
+    std::fs::create_dir(&local).unwrap();
+    let roots = format!("{}:{}", distant.folder.display(), local.display());
+    let home = Home::new(Path::new(&roots));
+    let daemon = home.start();
+    assert_eq!(listed(&daemon), ["film.mp4"]);
+
+    let answering = Answering(&distant);
+    distant.delay("READDIR", 3600);
+    Pattern::of("new.mp4").write(&local.join("new.mp4"), 5000);
+    // The limit is half a minute.
+    let (status, took) = scan(&daemon, 3 * PATIENCE);
+    assert!(took >= Duration::from_secs(25), "a disk may take a while: {took:?}");
+    let told = format!("the root distant ({}) does not answer", distant.folder.display());
+    let root = json!({
+        "name": "distant", "path": distant.folder, "available": false, "reason": told, "found": 1,
+    });
+    assert_eq!(status["roots"][0], root);
+    assert_eq!((&status["found"], &status["added"], &status["removed"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!(listed(&daemon), ["film.mp4", "new.mp4"]);
+    assert_eq!(daemon.health()["components"]["library"]["status"], "degraded");
+    let text = home.run(&["library", "status"], "").succeeded().text();
+    assert!(text.contains(&format!("not available: {told}\n")), "{text}");
+
+    for _ in 0..3 {
+        let (status, took) = scan(&daemon, PATIENCE);
+        assert_eq!(status["roots"][0], root);
+        assert!(took < Duration::from_secs(20), "it was waited for again: {took:?}");
+    }
+    assert_eq!(threads(&daemon, "walk"), 1);
+    assert_eq!(daemon.log.lines_with("library root does not answer").len(), 1, "it is told once");
+
+    drop(answering);
+    eventually("nobody is stuck", PATIENCE, || (threads(&daemon, "walk") == 0).then_some(()));
+    let (status, _) = scan(&daemon, PATIENCE);
+    assert_eq!(status["roots"][0], json!({"name": "distant", "path": distant.folder, "available": true, "found": 1}));
+    assert_eq!((&status["added"], &status["removed"]), (&json!(0), &json!(0)));
 }

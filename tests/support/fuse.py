@@ -2,7 +2,7 @@
 
     fuse.py MOUNTPOINT DELAYS    (as root)
 
-It holds any file whose name ends in .mp4, 4 MiB of one byte. DELAYS is a file with lines such as OPEN=3: seconds that
+It holds any file whose name ends in .mp4, 4 MiB of one byte, and lists film.mp4. DELAYS is a file with lines such as OPEN=3: seconds that
 the answers to such requests are late from now on; a line that is gone releases those that are late already. Ends when it
 is unmounted. Protocol: linux/fuse.h, version 7.31.
 """
@@ -16,7 +16,7 @@ import time
 
 MOUNTPOINT, DELAYS = sys.argv[1:]
 SIZE = 4 << 20
-NAMES = {1: "LOOKUP", 3: "GETATTR", 14: "OPEN", 15: "READ", 25: "FLUSH", 18: "RELEASE"}
+NAMES = {1: "LOOKUP", 3: "GETATTR", 14: "OPEN", 15: "READ", 25: "FLUSH", 18: "RELEASE", 28: "READDIR"}
 libc = ctypes.CDLL(None, use_errno=True)
 device = os.open("/dev/fuse", os.O_RDWR)
 options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
@@ -65,7 +65,10 @@ def handle(request):
     elif operation == 15:  # READ
         _, offset, length = struct.unpack("<QQI", body[:20])
         answer(unique, b"\xab" * max(0, min(length, SIZE - offset)))
-    elif operation in (18, 25, 28, 29, 34):  # RELEASE, FLUSH, READDIR (nothing), RELEASEDIR, ACCESS
+    elif operation == 28:  # READDIR: all of it at once, then nothing
+        _, offset, _ = struct.unpack("<QQI", body[:20])
+        answer(unique, struct.pack("<QQII8s", 2, 1, 8, 8, b"film.mp4") if offset == 0 else b"")
+    elif operation in (18, 25, 29, 34):  # RELEASE, FLUSH, RELEASEDIR, ACCESS
         answer(unique)
     elif operation == 17:  # STATFS
         answer(unique, b"\0" * 80)

@@ -310,10 +310,10 @@ fn tell(config: &Config, add: &Add, case: &Case<'_>, outcome: &Outcome, films_se
         Outcome::AtNextStart | Outcome::ByHand => None,
     };
     let root = status.as_ref().and_then(|status| service::root_of(status, name));
-    if root.is_some_and(|root| root["available"] != true) {
+    if let Some(root) = root.filter(|root| root["available"] != true) {
         let failed = status.iter().flat_map(|status| status["failed"].as_array()).flatten();
         let why = failed.filter(|failed| failed["path"].as_str().map(Path::new) == Some(path));
-        let why = why.filter_map(|failed| failed["reason"].as_str()).next().unwrap_or("see `reelway doctor`");
+        let why = why.chain([root]).find_map(|named| named["reason"].as_str()).unwrap_or("see `reelway doctor`");
         bail!("'{name}' is stored, but the service cannot read {}: {why}", path.display());
     }
     if add.which.json {

@@ -211,6 +211,10 @@ fn summary(status: &Value) -> String {
     for root in status["roots"].as_array().into_iter().flatten().filter(|root| root["available"] == false) {
         let (name, path) =
             (plain(root["name"].as_str().unwrap_or_default()), root["path"].as_str().unwrap_or_default());
+        if let Some(reason) = root["reason"].as_str() {
+            text += &format!("not available: {}\n", plain(reason));
+            continue;
+        }
         let word = advice::shell_word(&plain(path));
         text += &format!("not available: '{name}' at {}; see `reelway library add {word}`\n", plain(path));
     }
