@@ -241,7 +241,9 @@ impl Library {
         root::look_at(&self.roots, limits::ROOT_SCAN_PATIENCE);
         let so_far = |found: &Found| self.state.store(Arc::new(self.scan_state().so_far(found)));
         let mut found = scan::walk(self, limits::ROOT_STALL_TIMEOUT, so_far);
-        let mut state = ScanState { missing_roots: self.missing(&found), ..self.scan_state().so_far(&found) };
+        let missing_roots = self.missing(&found, store);
+        self.say_empty(&missing_roots);
+        let mut state = ScanState { missing_roots, ..self.scan_state().so_far(&found) };
         let whole = self
             .roots
             .iter()
@@ -278,17 +280,41 @@ impl Library {
     }
 
     /// The roots of which a scan cannot say what is in them.
-    fn missing(&self, found: &Found) -> Vec<Missing> {
-        let why = |(number, root): (usize, &LibraryRoot)| match () {
+    fn missing(&self, found: &Found, store: &Store) -> Vec<Missing> {
+        let with_films = (!found.empty_roots.is_empty()).then(|| wait::block_on(store.roots_with_videos()));
+        // A store that does not say may know of some.
+        let had_films = |name: &String| !matches!(&with_films, Some(Ok(roots)) if !roots.contains(name));
+        let why = |number: usize, root: &LibraryRoot| match () {
             () if !root.is_open() => Some(root.absence()),
             () if found.silent_roots.contains(&number) => Some(Absence::Silent),
             () if found.unreadable_roots.contains(&number) => Some(Absence::Missing),
+            () if found.empty_roots.contains(&number) && had_films(&root.name) => root.emptiness(),
             () => None,
         };
-        let missing = self.roots.iter().enumerate();
+        let mut missing = Vec::new();
+        for (number, root) in self.roots.iter().enumerate() {
+            missing.extend(why(number, root).map(|why| Missing { name: root.name.clone(), why }));
+            if found.by_root[number] > 0 {
+                root.note_films();
+            }
+        }
         missing
-            .filter_map(|(number, root)| Some(Missing { name: root.name.clone(), why: why((number, root))? }))
-            .collect()
+    }
+
+    /// Tells of roots that are empty now: once, as it is so until somebody does something.
+    fn say_empty(&self, missing: &[Missing]) {
+        let before = self.scan_state();
+        let is_new = |missing: &&Missing| before.absence(&missing.name) != Some(missing.why);
+        for Missing { name, why } in missing.iter().filter(is_new) {
+            if let Some(root) = self.roots.iter().find(|root| root.name == *name)
+                && matches!(why, Absence::Unmounted | Absence::Empty)
+            {
+                tracing::warn!(
+                    name: messages::ROOT_EMPTY, root = name, path = %root.path.display(), error = why.sentence(name, &root.path),
+                    "library root is empty; its films are not forgotten"
+                );
+            }
+        }
     }
 
     /// Films of roots that do not answer stay in the index: they are where they were, and may play.
@@ -467,6 +493,56 @@ mod tests {
         while !after.scan_state().is_scanned {
             std::thread::yield_now();
         }
+        store.close();
+    }
+
+    #[test]
+    fn an_empty_folder_is_a_disk_that_is_away_unless_films_were_found_in_that_very_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let [disk, unplugged] = ["films", "unplugged"].map(|name| folder.path().join(name));
+        let library = library(folder.path());
+        std::fs::remove_dir(disk.join("shows")).unwrap();
+        let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+        let scan = |library: &Library, seconds: i64| {
+            library.scan(&store, Timestamp::from_microseconds(seconds * 1_000_000));
+            let state = library.scan_state();
+            (state.absence("films"), state.found, state.added, state.removed)
+        };
+        assert_eq!(scan(&library, 1), (None, 0, 0, 0), "one in which there never were any is just empty");
+        std::fs::write(disk.join("a.mp4"), "x").unwrap();
+        assert_eq!(scan(&library, 2), (None, 1, 1, 0));
+        let away = (Some(Absence::Unmounted), 0, 0, 0);
+        std::fs::rename(&disk, &unplugged).unwrap();
+        std::fs::create_dir(&disk).unwrap();
+        assert_eq!(scan(&library, 3), away);
+        assert_eq!(scan(&library, 4), away, "it stays away");
+        let restarted = self::library(folder.path());
+        std::fs::remove_dir(disk.join("shows")).unwrap();
+        assert_eq!(scan(&restarted, 5), away, "also for a daemon that has never seen it");
+        std::fs::remove_dir(&disk).unwrap();
+        std::fs::rename(&unplugged, &disk).unwrap();
+        for library in [&library, &restarted] {
+            assert_eq!(scan(library, 6), (None, 1, 0, 0), "it is back, and nothing in it is new");
+        }
+        std::fs::remove_file(disk.join("a.mp4")).unwrap();
+        assert_eq!(scan(&library, 7), (None, 0, 0, 1), "somebody has deleted them");
+        assert_eq!(scan(&self::library(folder.path()), 8), (None, 0, 0, 0), "which is remembered");
+        store.close();
+    }
+
+    #[test]
+    fn a_folder_with_anything_in_it_is_believed_to_have_no_films() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+        let film = folder.path().join("films/a.mp4");
+        let before = library(folder.path());
+        std::fs::write(&film, "x").unwrap();
+        before.scan(&store, Timestamp::from_microseconds(1));
+        std::fs::remove_file(&film).unwrap();
+        let after = library(folder.path());
+        after.scan(&store, Timestamp::from_microseconds(2));
+        let state = after.scan_state();
+        assert_eq!((state.absence("films"), state.removed), (None, 1), "the folder 'shows' is in it");
         store.close();
     }
 

@@ -15,6 +15,7 @@ use crate::library::scan_state::Absence;
 use crate::library::walker::Walker;
 use crate::log::messages;
 use crate::sys::Fault;
+use crate::sys::descriptor::FileId;
 use crate::sys::file::{self, Root};
 
 /// A folder of films, as configured, and its open descriptor.
@@ -28,6 +29,8 @@ pub struct LibraryRoot {
     directory: ArcSwapOption<Root>,
     /// Where the answer of its disk comes. The same root of another library waits for the same one.
     asked: Arc<Mutex<Option<Receiver<Answer>>>>,
+    /// Which folder it was when films were found in it last, as far as this process knows.
+    films_in: Arc<Mutex<Option<FileId>>>,
     /// Who is in its folders, for whichever library.
     pub(super) walker: Arc<Walker>,
 }
@@ -47,7 +50,14 @@ pub(super) fn look_at<'a>(roots: impl IntoIterator<Item = &'a LibraryRoot>, pati
 impl LibraryRoot {
     /// A root that nobody has looked at.
     pub(super) fn new(name: String, path: PathBuf) -> LibraryRoot {
-        LibraryRoot { name, path, directory: ArcSwapOption::empty(), asked: Arc::default(), walker: Arc::default() }
+        LibraryRoot {
+            name,
+            path,
+            directory: ArcSwapOption::empty(),
+            asked: Arc::default(),
+            films_in: Arc::default(),
+            walker: Arc::default(),
+        }
     }
 
     /// The same root for another library.
@@ -57,6 +67,7 @@ impl LibraryRoot {
             path: self.path.clone(),
             directory: ArcSwapOption::new(self.open()),
             asked: Arc::clone(&self.asked),
+            films_in: Arc::clone(&self.films_in),
             walker: Arc::clone(&self.walker),
         }
     }
@@ -80,6 +91,26 @@ impl LibraryRoot {
         // Whoever holds it waits for an answer.
         let is_answered = self.asked.try_lock().is_ok_and(|asked| asked.is_none());
         if is_answered { Absence::Missing } else { Absence::Silent }
+    }
+
+    /// Films were found in its folder.
+    pub(super) fn note_films(&self) {
+        *self.films_in.lock().unwrap_or_else(PoisonError::into_inner) = self.open().and_then(|folder| folder.id());
+    }
+
+    /// What is the matter with its folder, in which there is nothing, although films are known of this root.
+    ///
+    /// The folder that a disk is mounted on is there without the disk as well, and is empty then. So an empty folder is believed
+    /// only if it is the very one in which this process has found films: somebody has deleted them. Any other one is the place
+    /// of a disk that is away. Of two mistakes this is the one that costs less: whoever deletes all films while the daemon rests
+    /// is told so until there is anything in the folder again, or the root is removed; the other one forgets a disk.
+    pub(super) fn emptiness(&self) -> Option<Absence> {
+        let folder = self.open()?;
+        let films_in = *self.films_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if films_in.is_some() && films_in == folder.id() {
+            return None;
+        }
+        Some(if folder.is_mount() { Absence::Empty } else { Absence::Unmounted })
     }
 
     /// Asks its disk, unless somebody waits for that already.

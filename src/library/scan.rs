@@ -33,6 +33,8 @@ pub(super) struct Found {
     pub partial_roots: Vec<usize>,
     /// Roots whose walk did not go on, or has not since an earlier scan: what was not found there is where it was.
     pub silent_roots: Vec<usize>,
+    /// Roots with nothing in them, not even a file that is no film.
+    pub empty_roots: Vec<usize>,
     /// Entries that could not be read, whose names are not UTF-8, or that came after the last one there is room for.
     pub skipped: usize,
     /// The first of these.
@@ -94,12 +96,17 @@ impl Walk {
             Ok(_) => return self.skip(folder, &"too many folders below one another"),
             Err(error) => return self.unreadable(folder, depth, &error),
         };
+        let mut is_empty = true;
         for entry in entries {
+            is_empty = false;
             self.bag.step(|_| ())?;
             match entry {
                 Ok(entry) => self.entry(&entry, below, depth)?,
                 Err(error) => self.skip(folder, &error)?,
             }
+        }
+        if is_empty && depth == 0 {
+            self.bag.step(|found| found.empty_roots.push(self.root))?;
         }
         Ok(())
     }

@@ -47,6 +47,10 @@ pub enum Absence {
     Missing,
     /// Its disk does not answer.
     Silent,
+    /// Its folder is empty, nothing is mounted there, and films are known that were in it.
+    Unmounted,
+    /// The same, where something is mounted.
+    Empty,
 }
 
 impl Absence {
@@ -56,6 +60,8 @@ impl Absence {
         match self {
             Absence::Missing => format!("the root {name} ({path}) is not available"),
             Absence::Silent => format!("the root {name} ({path}) does not answer"),
+            Absence::Unmounted => format!("nothing is mounted at {path} (the root {name})"),
+            Absence::Empty => format!("the root {name} ({path}) is empty, and had films"),
         }
     }
 }

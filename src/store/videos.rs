@@ -3,7 +3,7 @@
 //! The one idea: a scan is compared with the rows, and only what differs is written. Ten thousand unchanged films cost
 //! reads and no fsync. A video that is gone keeps its row (its history, its place in playlists) and is unavailable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
@@ -82,6 +82,18 @@ impl Store {
                 synced.removed += forget_missing(connection, root, &synced.known_since, now)?;
             }
             Ok(synced)
+        })
+        .await
+    }
+
+    /// The names of the roots in which the last scans have found videos.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn roots_with_videos(&self) -> Result<HashSet<String>, Fault> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached("SELECT DISTINCT root FROM videos WHERE available = 1")?;
+            select.query_map([], |row| row.get(0))?.collect()
         })
         .await
     }

@@ -47,6 +47,8 @@ pub(super) struct Known {
     pub size: u64,
     pub modified: (i64, i64),
     pub changed: (i64, i64),
+    /// Whether it is where something is mounted; a kernel before 5.8 does not say, and so says no.
+    pub is_mount: bool,
 }
 
 /// No note is changed after it was made, not even by who made it.
@@ -131,6 +133,7 @@ pub(super) fn known(descriptor: &impl AsFd) -> io::Result<Known> {
         size: status.stx_size,
         modified: (status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec.into()),
         changed: (status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec.into()),
+        is_mount: status.stx_attributes & libc::STATX_ATTR_MOUNT_ROOT as u64 != 0,
     })
 }
 

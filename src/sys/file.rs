@@ -64,6 +64,16 @@ impl Root {
         identity(self).is_ok_and(|own| identity(other) == Ok(own))
     }
 
+    /// Which directory it is. Asks nobody.
+    pub fn id(&self) -> Option<FileId> {
+        descriptor::known(&self.directory).ok().map(|known| known.id)
+    }
+
+    /// Whether something is mounted right here. Asks nobody.
+    pub fn is_mount(&self) -> bool {
+        descriptor::known(&self.directory).is_ok_and(|known| known.is_mount)
+    }
+
     /// Opens `path` below this root if the kernel can do so from its caches alone. Never waits for a disk.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -86,6 +87,91 @@ fn a_root_that_comes_is_served_after_a_scan() {
     fs::remove_dir_all(&late).unwrap();
     assert_eq!(availability(&scan(&daemon)), [true, false]);
     assert_eq!(daemon.health()["components"]["library"]["status"], "degraded");
+}
+
+/// Goal: a disk that is away while the folder it is mounted on is there is said to be away, once, and its films are not gone;
+/// when they were deleted they are.
+#[test]
+fn the_empty_folder_of_a_disk_that_is_away_is_no_empty_library() {
+    let place = folder_with(&[]);
+    let (films, unplugged) = (place.path().join("films"), place.path().join("unplugged"));
+    write(&films, "a.mp4");
+    let home = Home::new(&films);
+    home.start().stop();
+    fs::rename(&films, &unplugged).unwrap();
+    fs::create_dir(&films).unwrap();
+
+    let daemon = home.start();
+    let reason = format!("nothing is mounted at {} (the root films)", films.display());
+    let status = scan(&daemon);
+    let root = json!({"name": "films", "path": films, "available": false, "reason": reason, "found": 0});
+    assert_eq!((&status["roots"][0], &status["removed"]), (&root, &json!(0)));
+    let text = home.run(&["library", "status"], "").succeeded().text();
+    assert!(text.contains(&format!("not available: {reason}\n")), "{text}");
+    let list = home.run(&["library", "list"], "").succeeded().text();
+    let words: Vec<&str> = list.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(words[..3], ["films", "no", "0"]);
+    assert_eq!(daemon.health()["components"]["library"]["status"], "degraded");
+    assert_eq!(daemon.log.lines_with("library root is empty").len(), 1, "it is told once");
+
+    fs::remove_dir(&films).unwrap();
+    fs::rename(&unplugged, &films).unwrap();
+    let back = scan(&daemon);
+    assert_eq!((&back["roots"][0]["available"], &back["found"], &back["added"]), (&json!(true), &json!(1), &json!(0)));
+    fs::remove_file(films.join("a.mp4")).unwrap();
+    let emptied = scan(&daemon);
+    assert_eq!((&emptied["roots"][0]["available"], &emptied["removed"]), (&json!(true), &json!(1)));
+}
+
+/// A disk in memory; dropping it takes it out.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn mounted_on(folder: &'a Path) -> Disk<'a> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "reelway-test"]).arg(folder).status();
+        assert!(mounted.unwrap().success());
+        Disk(folder)
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        // Lazily, as one that is pulled out: the daemon has its folder open.
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status();
+        assert!(unmounted.unwrap().success());
+    }
+}
+
+/// Goal: the same for a disk that is taken out while the daemon runs and comes back as another device, and an empty disk in its
+/// place is told apart from none.
+#[test]
+fn a_disk_may_come_back_as_another_device() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can mount.
+    }
+    let place = folder_with(&[]);
+    let films = place.path().join("films");
+    fs::create_dir(&films).unwrap();
+    let disk = Disk::mounted_on(&films);
+    write(&films, "a.mp4");
+    let home = Home::new(&films);
+    let mut daemon = home.start();
+    let reason = |status: &Value| status["roots"][0]["reason"].as_str().unwrap_or_default().to_owned();
+    drop(disk);
+    let away = scan(&daemon);
+    assert_eq!(reason(&away), format!("nothing is mounted at {} (the root films)", films.display()));
+    assert_eq!(away["removed"], 0);
+    let disk = Disk::mounted_on(&films);
+    write(&films, "a.mp4");
+    let back = scan(&daemon);
+    assert_eq!((&back["roots"][0]["available"], &back["found"], &back["added"]), (&json!(true), &json!(1), &json!(0)));
+    daemon.stop();
+    drop(disk);
+    let _other = Disk::mounted_on(&films);
+    let daemon = home.start();
+    let other = scan(&daemon);
+    assert_eq!(reason(&other), format!("the root films ({}) is empty, and had films", films.display()));
+    assert_eq!(other["removed"], 0);
 }
 
 /// Goal: the configuration over the API is word for word what the command line prints.
