@@ -1,4 +1,5 @@
-//! `GET /api/admin/config`: what is in force and why, as `reelway config show --origin --json` prints it.
+//! `GET /api/admin/config`: what is in force and why, as `reelway config show --origin --json` prints it; and of an option whose
+//! changed value waits for a restart, that value as `afterRestart`.
 //!
 //! No option holds a secret: the signing key is named by its file, and credentials by their folder.
 

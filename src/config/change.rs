@@ -16,14 +16,18 @@ impl Config {
         now.keys().filter(is_other).cloned().collect()
     }
 
-    /// These values, but what only a restart changes as it was `before`.
+    /// These values, but what only a restart changes as it was `before`, and no more playbacks than there were `slots` made for.
     #[must_use]
-    pub fn beside(mut self, before: &Config) -> Config {
+    pub fn beside(mut self, before: &Config, slots: usize) -> Config {
         self.server = super::Server { drain_timeout: self.server.drain_timeout, ..before.server.clone() };
         self.directories = before.directories.clone();
         self.sessions.capacity = before.sessions.capacity;
         self.log.format = before.log.format;
         self.shown.keep(&before.shown, is_fixed);
+        if self.video.max_concurrent_streams > slots {
+            self.video.max_concurrent_streams = slots;
+            self.shown.put_off("video.max_concurrent_streams", slots);
+        }
         self
     }
 }

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use figment::Figment;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 
 use crate::log;
 pub use change::is_fixed;
@@ -188,11 +189,23 @@ impl Shown {
         self.0.as_object().unwrap_or(&NONE)
     }
 
-    /// Takes over the rows of the keys that `is_kept`.
+    /// Takes over the rows of the keys that `is_kept`, each with the value that waits for a restart, if another does.
     fn keep(&mut self, before: &Shown, is_kept: impl Fn(&str) -> bool) {
         for (key, row) in before.members().iter().filter(|(key, _)| is_kept(key)) {
-            self.0[key] = row.clone();
+            let (value, origin) = (&row["value"], &row["origin"]);
+            let waiting = self.0[key]["value"].take();
+            self.0[key] = json!({ "value": value, "origin": origin });
+            if waiting != *value {
+                self.0[key]["afterRestart"] = waiting;
+            }
         }
+    }
+
+    /// Of this number only as much as `value` is in force; the rest waits for a restart.
+    fn put_off(&mut self, key: &str, value: usize) {
+        let waiting = self.0[key]["value"].take();
+        self.0[key]["value"] = json!(value);
+        self.0[key]["afterRestart"] = waiting;
     }
 
     /// Where the value of this key comes from, in words: `default`, `from FILE:LINE`, `environment NAME` or `flag`.

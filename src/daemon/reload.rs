@@ -59,12 +59,13 @@ fn read(sources: &Sources, state: &State) -> Result<Read, Vec<String>> {
     let loaded = config::load(sources).map_err(|error| error.problems().to_vec())?;
     let before = state.services.settings();
     let changed = loaded.config.changed_since(&before.config);
+    let slots = state.services.playbacks.slot_count();
     let needs_restart = |key: &&String| {
-        let too_many = loaded.config.video.max_concurrent_streams > state.services.playbacks.slot_count();
+        let too_many = loaded.config.video.max_concurrent_streams > slots;
         config::is_fixed(key) || (*key == "video.max_concurrent_streams" && too_many)
     };
     let later = changed.iter().filter(needs_restart).cloned().collect();
-    Ok(Read { config: loaded.config.beside(&before.config), warnings: loaded.warnings, later })
+    Ok(Read { config: loaded.config.beside(&before.config, slots), warnings: loaded.warnings, later })
 }
 
 /// Puts a configuration in force.

@@ -186,6 +186,41 @@ fn the_configuration_in_force_is_shown_with_its_origins() {
     assert_eq!(shown["net.stall_timeout"], json!({"value": 420, "origin": "environment REELWAY_NET__STALL_TIMEOUT"}));
 }
 
+/// Goal: a changed value that waits for a restart is shown as that, beside the one in force: more films at once than there are
+/// slots for, and what only a restart changes at all.
+#[test]
+fn what_waits_for_a_restart_is_shown_beside_what_is_in_force() {
+    let films = folder_with(&[]);
+    let home = Home::new(films.path()).unset("REELWAY_VIDEO__MAX_CONCURRENT_STREAMS");
+    let mut daemon = home.start();
+    let mut reloads = 0;
+    let mut after = |streams: u32, sessions: u32| {
+        let text = format!("[video]\nmax_concurrent_streams = {streams}\n[sessions]\ncapacity = {sessions}\n");
+        fs::write(home.configuration(), text).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+        reloads += 1;
+        eventually("it is read", PATIENCE, || {
+            (daemon.log.lines_with("the configuration is in force").len() == reloads).then_some(())
+        });
+        let shown = daemon.fetch("GET", "/api/admin/config", &[]).json();
+        ["video.max_concurrent_streams", "sessions.capacity"].map(|key| {
+            let row = shown[key].as_object().unwrap();
+            (row["value"].as_u64().unwrap(), row.get("afterRestart").map(|waiting| waiting.as_u64().unwrap()))
+        })
+    };
+    assert_eq!(after(100, 64), [(100, None), (64, None)]);
+    // There are 256 slots.
+    assert_eq!(after(1000, 80), [(256, Some(1000)), (64, Some(80))]);
+    assert_eq!(after(1000, 90), [(256, Some(1000)), (64, Some(90))], "it waits still");
+    assert_eq!(after(200, 64), [(200, None), (64, None)], "nothing waits any more");
+    assert_eq!(after(1000, 80), [(256, Some(1000)), (64, Some(80))]);
+    daemon.stop();
+    let daemon = home.start();
+    let shown = daemon.fetch("GET", "/api/admin/config", &[]).json();
+    let row = &shown["video.max_concurrent_streams"];
+    assert_eq!((&row["value"], row.get("afterRestart")), (&json!(1000), None));
+}
+
 /// A home without roots, so that files say which there are.
 fn bare_home() -> Home {
     Home::new(Path::new("/nowhere")).set("VIDEOS_PATH", "")
