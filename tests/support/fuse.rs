@@ -44,11 +44,11 @@ impl Distant {
 impl Drop for Distant {
     fn drop(&mut self) {
         let _ = std::fs::write(&self.delays, "");
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+        // By force, because containers and services that were started meanwhile have copies of the mount for as long as they run.
+        let unmounted = Command::new("umount").args(["--force", "--lazy"]).arg(&self.folder).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} could not be unmounted", self.folder.display());
         }
-        // It ends with its mount, once nobody holds a file of it.
         eventually("the file system ends", PATIENCE, || self.server.try_wait().unwrap().map(drop));
     }
 }
