@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::DirEntry;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -102,7 +103,8 @@ impl Walk {
             self.bag.step(|_| ())?;
             match entry {
                 Ok(entry) => self.entry(&entry, below, depth)?,
-                Err(error) => self.skip(folder, &error)?,
+                // The listing ends here: what comes behind is out of reach.
+                Err(error) => return self.unreadable(folder, depth, &error),
             }
         }
         if is_empty && depth == 0 {
@@ -142,7 +144,7 @@ impl Walk {
             Ok(kind) if kind.is_dir() => self.folder(&entry.path(), &path, depth + 1),
             Ok(kind) if kind.is_file() => self.admit(entry, path),
             Ok(_) => Ok(()), // A link, a FIFO, a device: never served.
-            Err(error) => self.skip(&entry.path(), &error),
+            Err(error) => self.failed(entry, &error),
         }
     }
 
@@ -159,7 +161,7 @@ impl Walk {
                     found.videos.push(video);
                 }
             }),
-            Err(error) => self.skip(&entry.path(), &error),
+            Err(error) => self.failed(entry, &error),
         }
     }
 
@@ -177,6 +179,15 @@ impl Walk {
             modified,
             added_at: modified,
         })
+    }
+
+    /// Leaves an entry out. What is closed to us, or was removed this moment, is no film to anybody; whatever else fails is the
+    /// disk, and the film is there.
+    fn failed(&self, entry: &DirEntry, error: &std::io::Error) -> Result<(), GivenUp> {
+        if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) {
+            self.bag.step(|found| found.partial_roots.push(self.root))?;
+        }
+        self.skip(&entry.path(), error)
     }
 
     fn skip(&self, path: &Path, reason: &dyn std::fmt::Display) -> Result<(), GivenUp> {

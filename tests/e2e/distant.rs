@@ -146,3 +146,28 @@ fn a_root_that_hangs_while_it_is_read_is_left_out_of_the_scan_until_it_answers()
     assert_eq!(status["roots"][0], json!({"name": "distant", "path": distant.folder, "available": true, "found": 1}));
     assert_eq!((&status["added"], &status["removed"]), (&json!(0), &json!(0)));
 }
+
+/// Goal: films of a folder of which the disk fails while it is listed, or while a film is looked at, are not gone: the disk is
+/// being pulled out, or its server has forgotten us.
+#[test]
+fn a_disk_that_fails_while_it_is_read_loses_no_film() {
+    let place = tempfile::tempdir().unwrap();
+    let distant = match Distant::mounted_in(place.path()) {
+        Ok(distant) => distant,
+        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
+    };
+    let daemon = Home::new(&distant.folder).start();
+    for (request, is_available) in [("READDIR", false), ("LOOKUP", true)] {
+        distant.fail(request, rustix::io::Errno::IO);
+        let (status, _) = scan(&daemon, PATIENCE);
+        let root = &status["roots"][0];
+        assert_eq!((&root["available"], &root["found"]), (&json!(is_available), &json!(0)), "{request}");
+        assert_eq!(status["removed"], 0, "{request}: {status}");
+        assert!(!status["failed"].as_array().unwrap().is_empty(), "{request}: {status}");
+        distant.delay("NOTHING", 0);
+        let (status, _) = scan(&daemon, PATIENCE);
+        let root = &status["roots"][0];
+        assert_eq!((&root["available"], &root["found"]), (&json!(true), &json!(1)), "{request}");
+        assert_eq!((&status["added"], &status["removed"]), (&json!(0), &json!(0)), "{request}");
+    }
+}

@@ -2,9 +2,9 @@
 
     fuse.py MOUNTPOINT DELAYS    (as root)
 
-It holds any file whose name ends in .mp4, 4 MiB of one byte, and lists film.mp4. DELAYS is a file with lines such as OPEN=3: seconds that
-the answers to such requests are late from now on; a line that is gone releases those that are late already. Ends when it
-is unmounted. Protocol: linux/fuse.h, version 7.31.
+It holds any file whose name ends in .mp4, 4 MiB of one byte, and lists film.mp4. DELAYS is a file with lines such as
+OPEN=3: seconds that the answers to such requests are late from now on; a line that is gone releases those that are late
+already. OPEN=-5 has them answered with error 5 instead. Ends when it is unmounted. Protocol: linux/fuse.h, version 7.31.
 """
 import ctypes
 import errno
@@ -49,7 +49,9 @@ def handle(request):
     name, since = NAMES.get(operation, ""), time.monotonic()
     while time.monotonic() - since < delay(name):
         time.sleep(0.02)
-    if operation == 26:  # INIT
+    if delay(name) < 0:
+        answer(unique, error=-int(delay(name)))
+    elif operation == 26:  # INIT
         answer(unique, struct.pack("<IIIIHHIIHHI", 7, 31, 65536, 0, 12, 10, 65536, 1, 0, 0, 0) + b"\0" * 28)
     elif operation == 1:  # LOOKUP: names and attributes are never believed for longer than the answer
         name = body.rstrip(b"\0").decode()

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::io::Errno;
+
 use super::{PATIENCE, eventually, program};
 
 /// A mounted file system; dropping it unmounts it.
@@ -38,6 +40,11 @@ impl Distant {
     /// From now on answers to requests of this kind (`OPEN`, `GETATTR`, `FLUSH` …) are so many seconds late.
     pub fn delay(&self, request: &str, seconds: u32) {
         std::fs::write(&self.delays, format!("{request}={seconds}\n")).unwrap();
+    }
+
+    /// From now on such requests are answered with this error.
+    pub fn fail(&self, request: &str, error: Errno) {
+        std::fs::write(&self.delays, format!("{request}=-{}\n", error.raw_os_error())).unwrap();
     }
 }
 
