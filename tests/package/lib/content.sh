@@ -1,4 +1,4 @@
-# Sourced where an image is made. Machines are offline: what the packages depend on (acl, adduser) and what is used in them must be there.
+# Sourced where an image is made. Machines are offline: what the packages depend on (acl) and what is used in them must be there.
 # shellcheck shell=bash disable=SC2034
 
 # What the scenarios use.
