@@ -87,15 +87,19 @@ const EXIT_CODES_OF_DOCTOR: &[(&str, &str)] = &[
 ];
 
 const FIRST_STEPS: &[(&str, &str)] = &[
-    ("sudo reelway user add ann --role admin", "An account; it asks for a password."),
+    ("sudo reelway user add tv", "Somebody who may watch; it asks for a password."),
     (
         "sudo reelway library add /home/ann/Videos",
         "The folder of films. It says what keeps the service from reading it, and mends it.",
     ),
-    ("sudo reelway token ann", "A token that is good for a day."),
     (
-        "vlc http://HOST:3000/api/library.m3u8?token=TOKEN",
-        "All films, on any machine in the house; mpv and Kodi take the same address.",
+        "vlc http://tv:PASSWORD@HOST:3000/api/stream/video/holiday.mp4",
+        "The holiday.mp4 of that folder, on any machine in the house; mpv, Kodi and browsers take the same address. HOST is \
+         reelway.local where avahi runs, else the address of this machine.",
+    ),
+    (
+        "sudo reelway link holiday.mp4 --expires 30d",
+        "An address that plays this film without a name, for whoever has it.",
     ),
     ("systemctl status reelway", "A sentence on how it is. The first request starts the service."),
     (
