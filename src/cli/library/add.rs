@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use crate::cli::access::mount::{Mount, Permissions};
-use crate::cli::access::sandbox::{Unit, systemctl};
+use crate::cli::access::sandbox::{SERVICE, Unit, systemctl};
 use crate::cli::access::{self, Entry, Findings, Subject, Vantage};
 use crate::cli::client::plain;
 use crate::cli::library::advice::{self, Cure, Remedy, Situation};
@@ -133,9 +133,8 @@ impl Case<'_> {
             if !self.may_put_right(&remedies)? {
                 if is_needed {
                     bail!(
-                        "nothing is stored: `reelway library add --fix {}`, run by root, does the above; or do it yourself, \
-                         then add the folder again",
-                        advice::shell_line(&[self.path.display().to_string()])
+                        "nothing is stored: `{}`, run by root, does the above; or do it yourself, then add the folder again",
+                        with_fix(self.add, self.path)
                     );
                 }
                 return Ok((change, findings.sight.films));
@@ -276,6 +275,18 @@ impl Case<'_> {
     }
 }
 
+/// What was asked for, as the command that also puts right what is missing.
+fn with_fix(add: &Add, path: &Path) -> String {
+    let mut words = vec![path.display().to_string()];
+    if let Some(name) = &add.name {
+        words.extend(["--name".to_owned(), name.clone()]);
+    }
+    if add.which.unit != SERVICE {
+        words.extend(["--unit".to_owned(), add.which.unit.clone()]);
+    }
+    format!("reelway library add --fix {}", advice::shell_line(&words))
+}
+
 /// Looks for all that the remedies run before the first is applied, so that none is left half done.
 fn check_programs(remedies: &[Remedy], search: &OsStr) -> anyhow::Result<()> {
     let commands = remedies.iter().filter_map(|remedy| match &remedy.cure {
@@ -331,12 +342,29 @@ fn tell(config: &Config, add: &Add, case: &Case<'_>, outcome: &Outcome, films_se
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::library::Which;
 
     #[test]
     fn each_library_has_a_drop_in_of_its_own() {
         assert_eq!(drop_in_name("Videos"), "library-Videos.conf");
         assert_eq!(drop_in_name("My Films"), "library-My_20Films.conf");
         assert_eq!(drop_in_name("My_20Films"), "library-My_5f20Films.conf");
+    }
+
+    #[test]
+    fn the_command_that_puts_right_is_about_the_same_service_and_name() {
+        let add = |name: Option<&str>, unit: &str| Add {
+            path: PathBuf::from("Videos"),
+            name: name.map(str::to_owned),
+            fix: false,
+            which: Which { unit: unit.to_owned(), json: false },
+        };
+        let command = |add: &Add| with_fix(add, Path::new("/home/ann/Videos"));
+        assert_eq!(command(&add(None, SERVICE)), "reelway library add --fix /home/ann/Videos");
+        assert_eq!(
+            command(&add(Some("my films"), "reelway@3001")),
+            "reelway library add --fix /home/ann/Videos --name 'my films' --unit reelway@3001"
+        );
     }
 
     #[test]
