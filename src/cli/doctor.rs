@@ -58,8 +58,10 @@ pub(super) fn run(DoctorVerb { json }: DoctorVerb, sources: Sources) -> anyhow::
 
 fn examine(mut sources: Sources) -> Vec<Finding> {
     let is_by_hand = sources.environment.contains_key(OsStr::new("STATE_DIRECTORY"));
-    let ask = |name| if is_by_hand { Unit::default() } else { Unit::ask(name) };
-    let (service, socket) = (ask("reelway.service"), ask("reelway.socket"));
+    let (service, socket) = match is_by_hand {
+        true => (Unit::default(), Unit::default()),
+        false => (service::settled("reelway.service"), Unit::ask("reelway.socket")),
+    };
     let given = give_variables(&service, &mut sources);
     let loaded = config::load(&sources);
     let mut found = configuration(&loaded, &given);

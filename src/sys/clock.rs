@@ -8,8 +8,16 @@ use nix::time::{ClockId, clock_gettime};
 ///
 /// Two calls of one moment may differ by less than a millisecond.
 pub fn slept() -> Duration {
-    // Every kernel we run on has both. Were one missing, no sleep would ever be seen, and everything else goes on.
-    let read = |clock| clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
-    let awake = read(ClockId::CLOCK_MONOTONIC);
+    let awake = awake();
     read(ClockId::CLOCK_BOOTTIME).saturating_sub(awake)
+}
+
+/// How long the machine has been awake since it was started: the clock of systemd's monotonic time stamps.
+pub fn awake() -> Duration {
+    read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// Every kernel we run on has both clocks. Were one missing, no sleep would ever be seen, and everything else goes on.
+fn read(clock: ClockId) -> Duration {
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }

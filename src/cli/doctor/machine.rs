@@ -17,7 +17,7 @@ const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What is asked of each unit.
 const PROPERTIES: &str = "LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,StatusText,NeedDaemonReload,MainPID,\
     Environment,EnvironmentFiles,User,StateDirectory,LimitNOFILE,MemoryMax,MemoryHigh,IPAddressAllow,IPAddressDeny,SystemCallFilter,\
-    FileDescriptorStoreMax,Listen";
+    FileDescriptorStoreMax,Listen,NRestarts,InvocationID,InactiveExitTimestampMonotonic";
 
 /// The standard output of a command that succeeded in time.
 pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {
@@ -108,6 +108,21 @@ impl Unit {
     /// Whether it runs, or is about to.
     pub fn is_active(&self) -> bool {
         matches!(self.get("ActiveState"), "active" | "activating" | "reloading" | "deactivating")
+    }
+
+    /// Whether it has ended badly, for good or until it is tried again.
+    pub fn has_failed(&self) -> bool {
+        self.is("ActiveState", "failed") || self.is_retried()
+    }
+
+    /// Whether it has ended, and systemd is about to start it again; systemd 254 has a second word for that.
+    pub fn is_retried(&self) -> bool {
+        self.get("SubState").starts_with("auto-restart")
+    }
+
+    /// Whether it is on its way up.
+    pub fn is_starting(&self) -> bool {
+        self.is("ActiveState", "activating") && !self.is_retried()
     }
 
     /// Whether it is started at boot, or by something that is.

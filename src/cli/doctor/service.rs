@@ -1,6 +1,7 @@
 //! The service and its socket: installed, enabled, running, and the program that is on the disk.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -8,11 +9,17 @@ use super::finding::{Finding, note, problem, well};
 use super::machine::{self, Unit};
 use crate::cli::healthcheck;
 use crate::config::Config;
-use crate::daemon;
-use crate::sys::unix;
+use crate::sys::{clock, unix};
+use crate::{daemon, limits};
 
 /// A socket whose service runs cannot be started (systemd.socket(5)): both are, and in one command.
 pub(super) const RESTART_SOCKET: &str = "systemctl restart reelway.socket reelway.service";
+
+/// How long a service on its way up is waited for: one that fails at once is to be seen between two of its attempts.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A start takes no longer, unless it says what it does.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +27,10 @@ pub(super) struct Facts {
     pub has_systemd: bool,
     pub service: Unit,
     pub socket: Unit,
-    /// The last error that it wrote to the journal.
+    /// What it wrote to the journal when it failed.
     pub last_error: Option<String>,
+    /// For how long it has been on its way up.
+    pub starting_for: Option<Duration>,
     /// Whether the file that runs is the one on the disk.
     pub runs_replaced_file: bool,
     /// What the daemon says of itself, if it runs: asking would start one that systemd starts for whoever connects.
@@ -43,6 +52,18 @@ impl Facts {
     }
 }
 
+/// A service as it is once it no longer starts, or after a moment.
+pub(super) fn settled(name: &str) -> Unit {
+    let deadline = Instant::now() + SETTLE_PATIENCE;
+    loop {
+        let unit = Unit::ask(name);
+        if !unit.is_starting() || Instant::now() >= deadline {
+            return unit;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> Facts {
     let mut facts = Facts {
         has_systemd: std::path::Path::new("/run/systemd/system").exists(),
@@ -50,10 +71,12 @@ pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> 
         socket: socket.clone(),
         ..Facts::default()
     };
-    if service.is("ActiveState", "failed") {
-        let query = ["--unit=reelway.service", "--priority=err", "--lines=1", "--output=cat", "--no-pager", "--quiet"];
-        facts.last_error = machine::output("journalctl", &query).map(|text| text.trim().to_owned());
-        facts.last_error = facts.last_error.filter(|text| !text.is_empty());
+    if service.has_failed() {
+        facts.last_error = last_error(service);
+    }
+    if service.is_starting() {
+        let begun = service.get("InactiveExitTimestampMonotonic").parse().map_or(Duration::MAX, Duration::from_micros);
+        facts.starting_for = Some(clock::awake().saturating_sub(begun));
     }
     if let Some(process) = service.process() {
         let program = std::fs::read_link(format!("/proc/{process}/exe"));
@@ -63,7 +86,9 @@ pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> 
     facts.lock_holder = lock_holder(&config.directories.state.join("lock"));
     let address = address(config, socket);
     facts.port = address.port();
-    if facts.is_running() {
+    if facts.starting_for.is_some() {
+        // It does not answer yet.
+    } else if facts.is_running() {
         if facts.port != 0 {
             facts.health = Some(healthcheck::health(address).map_err(|error| format!("{error:#}")));
         }
@@ -73,6 +98,21 @@ pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> 
         facts.stranger = listener_of(facts.port).map(|(_, name)| name);
     }
     facts
+}
+
+/// What the run that failed told of it; what systemd tells, where the run could not even begin.
+fn last_error(service: &Unit) -> Option<String> {
+    let run = Some(service.get("InvocationID")).filter(|run| !run.is_empty())?;
+    let told = |field: &str| {
+        let which = format!("{field}={run}");
+        let query = [&which, "--priority=err", "--lines=5", "--output=cat", "--no-pager", "--quiet"];
+        let text = machine::output("journalctl", &query)?;
+        let says_why = |line: &&str| !line.is_empty() && !line.starts_with("Failed to start ");
+        let lines: Vec<_> = text.lines().map(str::trim).filter(says_why).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    };
+    let has_said = !service.get("StatusText").is_empty();
+    told("_SYSTEMD_INVOCATION_ID").or_else(|| if has_said { None } else { told("INVOCATION_ID") })
 }
 
 /// Where the daemon is to be asked: where systemd listens for it, if it does.
@@ -204,8 +244,10 @@ fn handover(service: &Unit) -> Option<Finding> {
 fn activation(facts: &Facts) -> Vec<Finding> {
     let (service, socket) = (&facts.service, &facts.socket);
     let mut found = Vec::new();
-    if service.is("ActiveState", "failed") {
+    if service.has_failed() {
         found.push(failed(facts));
+    } else if let Some(time) = facts.starting_for {
+        found.push(starting(service, time));
     }
     if socket.is_installed() {
         if socket.is("ActiveState", "failed") {
@@ -218,7 +260,7 @@ fn activation(facts: &Facts) -> Vec<Finding> {
                 false => "systemctl enable --now reelway.socket".to_owned(),
             };
             found.push(problem("service.socket", "reelway.socket is not started: nobody can connect", fix));
-        } else if !service.is_active() && !service.is("ActiveState", "failed") {
+        } else if !service.is_active() && !service.has_failed() {
             found.push(well("service.waiting", "systemd listens; the first request starts it"));
         }
         if !socket.is_enabled() {
@@ -230,7 +272,7 @@ fn activation(facts: &Facts) -> Vec<Finding> {
             ));
         }
     } else {
-        if !service.is_active() && !service.is("ActiveState", "failed") {
+        if !service.is_active() && !service.has_failed() {
             let fix = "systemctl enable --now reelway.service";
             found.push(problem("service.stopped", "reelway.service is not started", fix));
         }
@@ -252,9 +294,17 @@ fn activation(facts: &Facts) -> Vec<Finding> {
 }
 
 fn failed(facts: &Facts) -> Finding {
-    let status = Some(facts.service.get("StatusText").to_owned()).filter(|text| !text.is_empty());
-    let result = facts.service.get("Result");
-    let why = facts.last_error.clone().or(status).unwrap_or_else(|| format!("its result is {result}"));
+    let service = &facts.service;
+    let result = service.get("Result");
+    let why = facts.last_error.clone().or_else(|| said(service)).unwrap_or_else(|| format!("its result is {result}"));
+    if service.is_retried() {
+        let what = match service.get("NRestarts") {
+            "" | "0" => format!("reelway.service has failed ({result}), and is tried again"),
+            count => format!("reelway.service has failed ({result}), and was tried again {count} times"),
+        };
+        let fix = "mend what it says here, or in journalctl -xeu reelway; systemd goes on trying, so that is enough";
+        return problem("service.failed", what, fix).because(why);
+    }
     let fix = match result {
         "start-limit-hit" => {
             "mend the cause (journalctl -u reelway -e), then: systemctl reset-failed reelway.service; \
@@ -263,6 +313,24 @@ fn failed(facts: &Facts) -> Finding {
         _ => "journalctl -xeu reelway; once that is mended: systemctl restart reelway.service",
     };
     problem("service.failed", format!("reelway.service has failed ({result})"), fix).because(why)
+}
+
+/// A start that takes long and says why is waited for, as the daemon asks systemd to.
+fn starting(service: &Unit, time: Duration) -> Finding {
+    let why = said(service);
+    let patience = if why.is_some() { limits::START_PATIENCE } else { START_TIME_MAX };
+    let what = format!("reelway.service has been starting for {} s", time.as_secs());
+    let why = why.unwrap_or_else(|| "it has not said what it does".to_owned());
+    if time < patience {
+        return note("service.starting", what).because(why);
+    }
+    let fix = "journalctl -xeu reelway; if that does not tell: systemctl restart reelway.service";
+    problem("service.starting", format!("{what}, and is not ready"), fix).because(why)
+}
+
+/// What the daemon has told systemd last.
+fn said(service: &Unit) -> Option<String> {
+    Some(service.get("StatusText").to_owned()).filter(|text| !text.is_empty())
 }
 
 /// What the running daemon says.
@@ -340,7 +408,7 @@ mod tests {
 
     /// An installed service as `systemctl show` would print it, with changes.
     fn facts(service: &str, socket: &str) -> Facts {
-        let service = format!("LoadState=loaded\nUnitFileState=enabled\nResult=success\n{service}");
+        let service = format!("LoadState=loaded\nUnitFileState=enabled\n{service}");
         let socket = format!("LoadState=loaded\nUnitFileState=enabled\nListen=[::]:3000 (Stream)\n{socket}");
         Facts {
             has_systemd: true,
@@ -371,6 +439,12 @@ mod tests {
             ("ActiveState=inactive", "ActiveState=inactive", "!service.socket"),
             ("ActiveState=inactive", "ActiveState=failed\nResult=resources", "!service.socket"),
             ("ActiveState=failed\nResult=exit-code", "ActiveState=active", "!service.failed"),
+            (
+                "ActiveState=activating\nSubState=auto-restart\nResult=exit-code\nMainPID=0",
+                "ActiveState=active",
+                "!service.failed",
+            ),
+            ("ActiveState=activating\nSubState=auto-restart-queued", "ActiveState=active", "!service.failed"),
             ("ActiveState=active\nNeedDaemonReload=yes", "ActiveState=active", "!service.reload"),
         ] {
             assert_eq!(marked(&judge(&facts(service, socket))), [expected], "{service} {socket}");
@@ -396,6 +470,24 @@ mod tests {
         assert_eq!(judge(&failed)[0].why.as_deref(), Some("the signing key has 3 bytes"));
         failed.last_error = None;
         assert_eq!(judge(&failed)[0].why.as_deref(), Some("draining"));
+        let unit = "ActiveState=activating\nSubState=auto-restart\nResult=signal\nNRestarts=12";
+        let found = judge(&facts(unit, "ActiveState=active"));
+        assert_eq!(found[0].what, "reelway.service has failed (signal), and was tried again 12 times");
+        assert_eq!(found[0].why.as_deref(), Some("its result is signal"));
+    }
+
+    #[test]
+    fn a_start_that_takes_long_is_a_problem_once_it_is_too_long() {
+        let found = |status: &str, seconds: u64| {
+            let unit = format!("ActiveState=activating\nSubState=start\nMainPID=77\nStatusText={status}");
+            let mut starting = facts(&unit, "ActiveState=active");
+            starting.starting_for = Some(Duration::from_secs(seconds));
+            marked(&judge(&starting))
+        };
+        assert_eq!(found("", 3), ["service.starting"]);
+        assert_eq!(found("", 20), ["!service.starting"]);
+        assert_eq!(found("Looking through the database", 20), ["service.starting"]);
+        assert_eq!(found("Looking through the database", limits::START_PATIENCE.as_secs()), ["!service.starting"]);
     }
 
     #[test]
