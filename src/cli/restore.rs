@@ -8,9 +8,9 @@
 //! are those of the backup. The signing key of the state stays, for it may have been replaced for a reason; the one of the
 //! backup is used where there is none. The keys before it would be good for nothing.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use crate::cli::print;
 use crate::config::{Config, Sources};
 use crate::limits;
 use crate::store::{self, Timestamp, backup};
+use crate::sys::file::replace;
 use crate::sys::process::{self, FileLock};
 
 #[derive(Args)]
@@ -167,7 +168,7 @@ fn restore_key(contents: &Contents, config: &Config, done: &mut Done) -> anyhow:
         }
         return Ok(());
     }
-    write_whole(&path, 0o600, key).with_context(|| format!("could not write {}", path.display()))
+    replace(&path, 0o600, key).with_context(|| format!("could not write {}", path.display()))
 }
 
 /// Lets the draft take the place of the database, which is kept under another name.
@@ -180,7 +181,7 @@ fn swap(draft: &Draft, file: &Path, done: &mut Done) -> anyhow::Result<()> {
     // An old log would be read as the new database's.
     let is_folded = has_old && !unfinished.exists() && backup::fold_log(file).is_ok() && !has_log();
     if !is_folded && has_log() {
-        write_whole(&unfinished, 0o600, b"reelway restore\n")?;
+        replace(&unfinished, 0o600, b"reelway restore\n")?;
         for (log, ending) in logs.iter().filter(|(log, _)| log.exists()) {
             // Where SQLite looks for it, when somebody opens the database that is kept.
             let aside = beside(file, &format!("{suffix}{ending}"));
@@ -220,14 +221,13 @@ fn configuration(contents: &Contents, wanted: bool, sources: &Sources, done: &mu
             continue;
         }
         let failed = || format!("the state is restored, but not the configuration {}", path.display());
-        fs::create_dir_all(folder_of(&path)).with_context(failed)?;
         if path.exists() {
             let aside = beside(&path, &suffix);
             fs::copy(&path, &aside).with_context(failed)?;
             done.kept.push(aside);
         }
         // Whoever made the archive does not get to say who may write there.
-        write_whole(&path, *mode & 0o644, bytes).with_context(failed)?;
+        replace(&path, *mode & 0o644, bytes).with_context(failed)?;
     }
     if let Ok(entries) = fs::read_dir(main.with_file_name("conf.d")) {
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -239,22 +239,6 @@ fn configuration(contents: &Contents, wanted: bool, sources: &Sources, done: &mu
         }
     }
     Ok(())
-}
-
-/// Writes a file anew, whole or not at all, and durably.
-fn write_whole(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let draft = beside(path, &format!(".{}", std::process::id()));
-    remove_if_there(&draft)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.set_permissions(Permissions::from_mode(mode & 0o777)))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&draft, path));
-    written.inspect_err(|_| {
-        let _ = fs::remove_file(&draft);
-    })?;
-    File::open(folder_of(path))?.sync_all()
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

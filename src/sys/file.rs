@@ -24,6 +24,10 @@ use crate::sys::Fault;
 use crate::sys::closer::Closer;
 use crate::sys::descriptor::{self, FileId};
 
+mod replace;
+
+pub use replace::replace;
+
 /// How a file of the library is opened. O_NONBLOCK so that a FIFO put in a film's place cannot hold us (open(2)).
 const MEDIA_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 /// Never outside the root, never through a link (openat2(2)).

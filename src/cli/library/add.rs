@@ -17,13 +17,14 @@ use crate::cli::access::sandbox::{SERVICE, Unit, systemctl};
 use crate::cli::access::{self, Entry, Findings, Subject, Vantage};
 use crate::cli::client::plain;
 use crate::cli::library::advice::{self, Cure, Remedy, Situation};
-use crate::cli::library::roots::{self, Roots};
+use crate::cli::library::roots::Roots;
 use crate::cli::library::service::{self, Change, Outcome};
 use crate::cli::library::{Add, configuration, counted, films, later};
 use crate::cli::print;
 use crate::config::{Config, Root, Sources};
 use crate::limits;
 use crate::sys::account::Account;
+use crate::sys::file;
 
 pub(super) fn run(add: &Add, sources: &Sources) -> anyhow::Result<()> {
     let (config, unit) = configuration(&add.which, sources)?;
@@ -262,7 +263,8 @@ impl Case<'_> {
                     "# The library '{}', as `reelway library add` wrote it; `reelway library remove` takes it away.\n",
                     self.name
                 );
-                roots::replace(&file, &(head + text)).with_context(|| format!("could not write {}", file.display()))?;
+                file::replace(&file, 0o644, (head + text).as_bytes())
+                    .with_context(|| format!("could not write {}", file.display()))?;
                 systemctl(&["daemon-reload"])?;
                 Ok(Change::Process)
             }

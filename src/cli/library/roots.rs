@@ -2,9 +2,6 @@
 //!
 //! It is written whole, beside the file it replaces, and only after the configuration as a whole is valid with it.
 
-use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -12,6 +9,7 @@ use anyhow::{Context, bail};
 use crate::cli::access::sandbox::Unit;
 use crate::cli::client::Server;
 use crate::config::{self, Root, Sources};
+use crate::sys::file;
 
 const HEADER: &str = "\
 # The folders of films, written by `reelway library add` and `reelway library remove`, which write it anew each time.
@@ -80,7 +78,7 @@ impl Roots {
     /// With what is wrong; nothing is changed then.
     pub fn write(&self) -> anyhow::Result<&Path> {
         self.check()?;
-        replace(&self.file, &text(&self.roots))
+        file::replace(&self.file, 0o644, text(&self.roots).as_bytes())
             .with_context(|| format!("could not write {}; run this as root", self.file.display()))?;
         Ok(&self.file)
     }
@@ -102,32 +100,11 @@ fn text(roots: &[Root]) -> String {
     text + "]\n"
 }
 
-/// Writes a file whole or not at all, also when the power goes: beside its place, to the disk, then in its place.
-///
-/// # Errors
-/// What the file system says.
-pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
-    // A name that begins with a dot is read by nobody.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = folder.join(format!(".{name}.{}", std::process::id()));
-    let written = File::create(&draft).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&draft, path)).and_then(|()| File::open(folder)?.sync_all());
-    if replaced.is_err() {
-        // It may never have been there.
-        let _ = fs::remove_file(&draft);
-    }
-    replaced
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
