@@ -43,6 +43,12 @@ impl Mount {
         find(path, &mounts, &fstab)
     }
 
+    /// A folder at or above `path` on which fstab(5) says that something is mounted, where nothing is.
+    pub fn missing_above(path: &Path) -> Option<PathBuf> {
+        let read = |table| std::fs::read_to_string(table).unwrap_or_default();
+        missing_above(path, &read("/proc/self/mountinfo"), &read("/etc/fstab"))
+    }
+
     /// Who decides who may read.
     pub fn permissions(&self) -> Permissions {
         match self.kind.as_str() {
@@ -86,7 +92,8 @@ fn find(path: &Path, mounts: &str, fstab: &str) -> Option<Mount> {
             Some(best) if best.point.as_os_str().len() > next.point.as_os_str().len() => Some(best),
             _ => Some(next),
         })?;
-    mount.listed = fstab.lines().find_map(|line| listed(line, &mount.point));
+    let entry = fstab.lines().filter_map(entry).find(|(point, _)| *point == mount.point);
+    mount.listed = entry.map(|(_, options)| Listed { options: options.to_owned() });
     Some(mount)
 }
 
@@ -106,11 +113,18 @@ fn mount(line: &str) -> Option<Mount> {
     })
 }
 
-fn listed(line: &str, point: &Path) -> Option<Listed> {
+fn missing_above(path: &Path, mounts: &str, fstab: &str) -> Option<PathBuf> {
+    let is_mounted = |point: &Path| mounts.lines().filter_map(mount).any(|mount| mount.point == point);
+    let promised = fstab.lines().filter_map(entry).map(|(point, _)| point);
+    let mut above = promised.filter(|point| point != Path::new("/") && path.starts_with(point));
+    above.find(|point| !is_mounted(point))
+}
+
+/// A line of fstab: where to, and the options. Swap has no place.
+fn entry(line: &str) -> Option<(PathBuf, &str)> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
-    let (_source, where_to, _kind) = (words.next()?, words.next()?, words.next()?);
-    let is_it = Path::new(&unescape(where_to)) == point;
-    is_it.then(|| Listed { options: words.next().unwrap_or("defaults").to_owned() })
+    let (_source, point, _kind) = (words.next()?, words.next()?, words.next()?);
+    point.starts_with('/').then(|| (PathBuf::from(unescape(point)), words.next().unwrap_or("defaults")))
 }
 
 /// `\040` is a space there.
@@ -192,5 +206,15 @@ LABEL=x /mnt/film xfs nofail 0 2
             assert_eq!(mount.unit(), unit, "{path}");
         }
         assert_eq!(find(Path::new("/x"), "", ""), None);
+    }
+
+    #[test]
+    fn what_is_promised_and_not_mounted_is_found() {
+        let fstab = "UUID=1 none swap sw 0 0\nLABEL=x /mnt/my\\011films xfs nofail 0 2\n".to_owned() + FSTAB;
+        let missing = |path: &str, mounts: &str| missing_above(Path::new(path), mounts, &fstab);
+        assert_eq!(missing("/mnt/my\tfilms/new", MOUNTS), Some("/mnt/my\tfilms".into()));
+        assert_eq!(missing("/mnt/film/new", MOUNTS), None);
+        assert_eq!(missing("/mnt/film/new", ""), Some("/mnt/film".into()));
+        assert_eq!(missing("/srv/films", ""), None, "without / nobody would ask");
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, note, problem, well};
-use super::machine::{self, Unit};
+use super::machine::Unit;
+use crate::cli::access::mount::Mount;
 use crate::cli::access::{self, Subject, Vantage, sandbox};
 use crate::cli::library::advice::shell_word;
 use crate::config::{self, Config};
@@ -53,11 +54,9 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
     let installed = service.is_installed().then(|| sandbox::Unit::installed(sandbox::SERVICE)).flatten();
     // Without the account of the unit there is nobody to look as; `state` says so.
     let subject = Subject::find(config, installed).map_err(|error| format!("{error:#}"));
-    let (mounted, promised) = (machine::mount_points(), machine::promised_mount_points());
     let facts_of = |root: &config::Root| {
         let mut found = Root { name: root.name.clone(), path: root.path.clone(), ..Root::default() };
-        let is_missing = |folder: &&PathBuf| folder.as_path() != Path::new("/") && !mounted.contains(folder);
-        found.unmounted = promised.iter().filter(|folder| root.path.starts_with(folder)).find(is_missing).cloned();
+        found.unmounted = Mount::missing_above(&root.path);
         found.resolved = std::fs::canonicalize(&root.path).ok();
         found.is_folder = root.path.is_dir();
         if let Some(resolved) = found.resolved.clone().filter(|_| found.is_folder) {

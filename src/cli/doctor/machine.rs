@@ -190,38 +190,6 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Number and group of a user, if there is one of this name.
-pub(super) fn user(name: &str) -> Option<(u32, u32)> {
-    let entry = output("getent", &["passwd", name]).or_else(|| {
-        let users = text("/etc/passwd")?;
-        users.lines().find(|line| line.starts_with(&format!("{name}:"))).map(str::to_owned)
-    })?;
-    let mut fields = entry.trim().split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-/// The folders on which something is mounted now, in the order of mounting.
-pub(super) fn mount_points() -> Vec<std::path::PathBuf> {
-    let mounts = text("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().filter_map(|line| Some(unescaped(line.split(' ').nth(4)?).into())).collect()
-}
-
-/// The folders on which /etc/fstab says that something is to be mounted.
-pub(super) fn promised_mount_points() -> Vec<std::path::PathBuf> {
-    let table = text("/etc/fstab").unwrap_or_default();
-    let fields = table.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let folders =
-        fields.filter_map(|line| line.split_ascii_whitespace().nth(1)).filter(|folder| folder.starts_with('/'));
-    folders.map(|folder| unescaped(folder).into()).collect()
-}
-
-/// A path of fstab(5) or proc(5), where spaces and the like are three octal digits.
-fn unescaped(path: &str) -> String {
-    ["\\040 ", "\\011\t", "\\012\n", "\\134\\"]
-        .iter()
-        .fold(path.to_owned(), |path, pair| path.replace(&pair[..4], &pair[4..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,10 +227,5 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(output("sleep", &["60"]), None);
         assert!(begun.elapsed() < Duration::from_secs(30));
-    }
-
-    #[test]
-    fn paths_of_mount_tables_have_their_spaces_back() {
-        assert_eq!(unescaped("/mnt/my\\040films"), "/mnt/my films");
     }
 }

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::store::backup::{Contents, Original, schema_known};
 use crate::store::unfinished_restore;
+use crate::sys::account::Account;
 use crate::sys::process;
 use crate::sys::volume::{self, Room};
 
@@ -66,7 +67,7 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
     let mut facts = Facts { path: path.clone(), ..Facts::default() };
     if service.is_installed() {
         let name = Some(service.get("User")).filter(|name| !name.is_empty()).unwrap_or("root").to_owned();
-        facts.user_number = machine::user(&name).map(|(user, _)| user);
+        facts.user_number = Account::named(&name).ok().flatten().map(|account| account.user);
         facts.user = Some(name);
         facts.is_given_at_start = !service.get("StateDirectory").is_empty() && service.process().is_none();
     }
