@@ -76,6 +76,8 @@ enum Verb {
     Look {
         /// The folder
         path: PathBuf,
+        /// What the files are called that are films: mp4
+        formats: Vec<String>,
     },
     /// Find what is wrong, and the command that mends it; fails when there is a problem
     ///
@@ -136,7 +138,7 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
         Verb::Sessions(verb) => sessions::run(verb, load(&sources(Vec::new()))?.config),
         Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
         Verb::Config(command) => config::run(command, &sources(Vec::new())),
-        Verb::Look { path } => print(&serde_json::to_string(&access::look::look(&path))?),
+        Verb::Look { path, formats } => print(&serde_json::to_string(&access::look::look(&path, &formats))?),
         Verb::Doctor(verb) => doctor::run(verb, sources(Vec::new())),
         Verb::Backup(verb) => backup::run(verb, &load(&sources(Vec::new()))?),
         Verb::Restore(verb) => {

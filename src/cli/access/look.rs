@@ -1,6 +1,6 @@
 //! What this very process may see of a path: whoever it acts as, in whatever sandbox it is.
 //!
-//! It is run as the service, by way of a verb that is not listed (`reelway look PATH`), and says what it saw as JSON.
+//! It is run as the service, by way of a verb that is not listed (`reelway look PATH FORMAT...`), and says what it saw as JSON.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,10 @@ use crate::sys::file;
 pub(in crate::cli) struct Sight {
     /// What is in the way, if the folder itself cannot be read.
     pub obstacle: Option<Obstacle>,
-    /// Films that were looked at: all, or a sample of a big library.
+    /// Films that were looked at: all, or a sample of a big library. What a scan would take for one is one.
     pub films: usize,
+    /// Other files that were seen meanwhile.
+    pub others: usize,
     /// How many of the films and folders in it may not be read.
     pub unreadable_count: usize,
     /// The first of these.
@@ -48,11 +50,11 @@ impl Sight {
     }
 }
 
-/// Looks at the folder at `path`, an absolute path without links.
-pub(in crate::cli) fn look(path: &Path) -> Sight {
+/// Looks at the folder at `path`, an absolute path without links, for films of these formats (`video.supported_formats`).
+pub(in crate::cli) fn look(path: &Path, formats: &[String]) -> Sight {
     let mut sight = Sight { obstacle: obstacle(path), ..Sight::default() };
     if sight.obstacle.is_none() {
-        sight.sample(path);
+        sight.sample(path, formats);
     }
     sight
 }
@@ -93,7 +95,11 @@ fn because(
 
 impl Sight {
     /// Looks into the folder, level by level, until enough was seen.
-    fn sample(&mut self, root: &Path) {
+    fn sample(&mut self, root: &Path, formats: &[String]) {
+        let is_film = |name: &str| {
+            let extension = media_type::extension(name).unwrap_or_default();
+            formats.iter().any(|format| format.eq_ignore_ascii_case(extension))
+        };
         let mut folders = std::collections::VecDeque::from([root.to_owned()]);
         let mut entries_left = limits::ACCESS_ENTRIES_MAX;
         while let Some(folder) = folders.pop_front() {
@@ -113,12 +119,13 @@ impl Sight {
                 let name = name.to_string_lossy();
                 match entry.file_type() {
                     Ok(kind) if kind.is_dir() => folders.push_back(path),
-                    Ok(kind) if kind.is_file() && media_type::extension(&name).is_some_and(media_type::is_video) => {
+                    Ok(kind) if kind.is_file() && is_film(&name) => {
                         self.films += 1;
                         if file::ensure_readable(&path).is_err() {
                             self.add_unreadable(path);
                         }
                     }
+                    Ok(kind) if kind.is_file() => self.others += 1,
                     Ok(_) => {}
                     Err(_) => self.add_unreadable(path),
                 }
@@ -147,9 +154,13 @@ mod tests {
         std::fs::write(path("films/Series/b.mkv"), "x").unwrap();
         std::fs::write(path("films/.hidden.mkv"), "x").unwrap();
         std::fs::write(path("films/notes.txt"), "x").unwrap();
+        std::fs::create_dir(path("films/lost+found")).unwrap();
+        std::fs::write(path("films/lost+found/c.mp4"), "x").unwrap();
+        std::fs::write(path("films/old.AVI"), "x").unwrap();
+        let look = |path: &Path| look(path, &["mp4", "mkv"].map(str::to_owned));
         let seen = look(&path("films"));
         assert!(seen.is_clear(), "{seen:?}");
-        assert_eq!(seen.films, 2);
+        assert_eq!((seen.films, seen.others), (2, 2), "of the formats that are served, and what a scan passes over");
         assert_eq!(look(&path("no/such")).obstacle, Some(Obstacle::Missing(path("no"))));
         assert_eq!(look(&path("films/a.mp4/x")).obstacle, Some(Obstacle::NotAFolder(path("films/a.mp4"))));
         let text = serde_json::to_string(&look(&path("no/such"))).unwrap();

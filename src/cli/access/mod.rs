@@ -24,6 +24,8 @@ pub(in crate::cli) struct Subject {
     pub account: Account,
     /// The installed unit, if there is one.
     pub unit: Option<Unit>,
+    /// What it serves: `video.supported_formats`.
+    pub formats: Vec<String>,
 }
 
 /// Where was looked from.
@@ -82,7 +84,7 @@ impl Subject {
             (_, Ok(state)) => Account::numbered(state.uid(), state.gid()),
             (_, Err(_)) => Account::own(),
         };
-        Ok(Subject { account, unit })
+        Ok(Subject { account, unit, formats: config.video.supported_formats.clone() })
     }
 }
 
@@ -104,21 +106,21 @@ pub(in crate::cli) fn probe_with(path: &Path, subject: &Subject, more: &[Setting
     let own = Account::own();
     if !own.is_root() {
         let vantage = if own.user == subject.account.user { Vantage::Account } else { Vantage::Own };
-        return Ok(findings(vantage, look::look(path), false));
+        return Ok(findings(vantage, look::look(path, &subject.formats), false));
     }
-    let outside = look_as(&subject.account, path)?;
+    let outside = look_as(subject, path)?;
     let Some(unit) = &subject.unit else { return Ok(findings(Vantage::Account, outside, false)) };
-    let inside = unit.look(path, more)?;
+    let inside = unit.look(path, &subject.formats, more)?;
     let is_hidden = inside.obstacle.is_some() && inside.obstacle != outside.obstacle;
     Ok(findings(Vantage::Service, inside, is_hidden))
 }
 
-/// What this account sees without any sandbox.
-fn look_as(account: &Account, path: &Path) -> anyhow::Result<Sight> {
+/// What the account sees without any sandbox.
+fn look_as(subject: &Subject, path: &Path) -> anyhow::Result<Sight> {
     // By way of /proc this program can be started by somebody who may not enter the folder it lies in.
     let mut command = Command::new("/proc/self/exe");
-    command.arg("look").arg(path).env_clear().current_dir("/");
-    account.takes(&mut command);
+    command.arg("look").arg(path).args(&subject.formats).env_clear().current_dir("/");
+    subject.account.takes(&mut command);
     sandbox::seen(&mut command)
 }
 

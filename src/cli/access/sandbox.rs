@@ -125,7 +125,7 @@ impl Unit {
     ///
     /// # Errors
     /// When systemd does not run it.
-    pub fn look(&self, path: &Path, more: &[Setting]) -> anyhow::Result<Sight> {
+    pub fn look(&self, path: &Path, formats: &[String], more: &[Setting]) -> anyhow::Result<Sight> {
         let program = std::env::current_exe().context("could not find this program")?;
         let mut command = Command::new("systemd-run");
         command.args(["--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"]);
@@ -138,7 +138,7 @@ impl Unit {
             // A sandbox that hides films may hide this program: a developer's, as a rule.
             command.arg(format!("--property=BindReadOnlyPaths={}", quoted(&program.to_string_lossy())));
         }
-        command.arg("--").arg(program).arg("look").arg(path);
+        command.arg("--").arg(program).arg("look").arg(path).args(formats);
         seen(&mut command)
     }
 

@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, note, problem, well};
 use super::machine::Unit;
 use crate::cli::access::mount::Mount;
-use crate::cli::access::{self, Subject, Vantage, sandbox};
+use crate::cli::access::{self, Findings, Subject, Vantage, sandbox};
 use crate::cli::library::advice::shell_word;
 use crate::config::{self, Config};
-use crate::http::media_type;
-
-/// Entries of a root that are looked at: enough to tell an empty disk from a library.
-const ENTRIES_MAX: usize = 5_000;
+use crate::limits;
 
 /// A root, as it is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +57,7 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
         found.resolved = std::fs::canonicalize(&root.path).ok();
         found.is_folder = root.path.is_dir();
         if let Some(resolved) = found.resolved.clone().filter(|_| found.is_folder) {
-            found.trouble = trouble(&resolved, &subject);
-            (found.films, found.others) = count(&resolved, &config.video.supported_formats).unwrap_or_default();
+            look(&resolved, &subject, &mut found);
             found.is_unseen_yet = service.process().is_some_and(|process| is_unseen(process, &resolved));
         }
         found
@@ -73,13 +69,18 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
 }
 
 /// Looks at a folder as the service would.
-fn trouble(path: &Path, subject: &Result<Subject, String>) -> Option<Trouble> {
+fn look(path: &Path, subject: &Result<Subject, String>, found: &mut Root) {
     let probed = subject.as_ref().map_err(Clone::clone);
-    let probed = probed.and_then(|subject| access::probe(path, subject).map_err(|error| format!("{error:#}")));
-    let findings = match probed {
-        Ok(findings) => findings,
-        Err(error) => return Some(Trouble::Unseen(error)),
-    };
+    match probed.and_then(|subject| access::probe(path, subject).map_err(|error| format!("{error:#}"))) {
+        Err(error) => found.trouble = Some(Trouble::Unseen(error)),
+        Ok(findings) => {
+            (found.films, found.others) = (findings.sight.films, findings.sight.others);
+            found.trouble = trouble(&findings);
+        }
+    }
+}
+
+fn trouble(findings: &Findings) -> Option<Trouble> {
     let sentences = findings.sentences().join(" ");
     match (findings.vantage, sentences.is_empty()) {
         (_, true) => None,
@@ -100,36 +101,6 @@ fn is_unseen(process: u32, path: &Path) -> bool {
         (Ok(_), Err(_)) => true,
         (Err(_), _) => false,
     }
-}
-
-/// Films and other files below a folder, as far as there are not too many.
-fn count(root: &Path, formats: &[String]) -> std::io::Result<(usize, usize)> {
-    let (mut films, mut others, mut left) = (0, 0, ENTRIES_MAX);
-    let mut folders = vec![std::fs::read_dir(root)?];
-    while let Some(entries) = folders.pop() {
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if left == 0 {
-                return Ok((films, others));
-            }
-            left -= 1;
-            match entry.file_type() {
-                // What is hidden is not scanned either.
-                _ if name.starts_with('.') => {}
-                Ok(kind) if kind.is_dir() => folders.extend(std::fs::read_dir(entry.path()).ok()),
-                Ok(kind) if kind.is_file() => {
-                    let extension = media_type::extension(&name).unwrap_or_default();
-                    match formats.iter().any(|format| format.eq_ignore_ascii_case(extension)) {
-                        true => films += 1,
-                        false => others += 1,
-                    }
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-    Ok((films, others))
 }
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
@@ -179,7 +150,7 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
                 fix,
             )
         }
-        (ENTRIES_MAX.., _) => well("library.films", format!("{name}: many films in {path}")),
+        (limits::ACCESS_ENTRIES_MAX.., _) => well("library.films", format!("{name}: many films in {path}")),
         (1, _) => well("library.films", format!("{name}: a film in {path}")),
         (films, _) => well("library.films", format!("{name}: {films} films in {path}")),
     }
@@ -282,15 +253,5 @@ mod tests {
         let found = judge(&facts(roots));
         let twice: Vec<_> = found.iter().filter(|finding| finding.id == "library.twice").collect();
         assert_eq!(twice.len(), 3, "{twice:?}");
-    }
-
-    #[test]
-    fn films_are_told_from_other_files() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("new")).unwrap();
-        for name in ["a.mp4", "new/b.MP4", "new/c.txt", ".hidden.mp4"] {
-            std::fs::write(folder.path().join(name), "").unwrap();
-        }
-        assert_eq!(count(folder.path(), &["mp4".to_owned()]).unwrap(), (2, 1));
     }
 }
