@@ -1,7 +1,7 @@
 //! `reelway doctor`: what is wrong with this machine's reelway, and the command that mends it.
 //!
 //! The one idea: facts are gathered by what may fail and hang, and judged by pure functions, so every finding is a row of a
-//! table of tests. One file a part: `service`, `state`, `films`, `kernel`, `network`, `home`; `machine` is how facts are had.
+//! table of tests. One file a part: `service`, `state`, `films`, `kernel`, `network`, `home`.
 //!
 //! What is judged is the service's configuration, not that of the shell this is typed in: its unit may give it variables. With
 //! STATE_DIRECTORY set it is a daemon started by hand, and no unit is looked at.
@@ -11,7 +11,6 @@ mod films;
 mod finding;
 mod home;
 mod kernel;
-mod machine;
 mod network;
 mod service;
 mod state;
@@ -26,10 +25,10 @@ use serde_json::json;
 
 use crate::cli::client::plain;
 use crate::cli::print;
+use crate::cli::unit::Unit;
 use crate::config::{self, Loaded, Sources};
 use crate::sys::process;
 use finding::{Finding, Level, note, problem, well};
-use machine::Unit;
 
 #[derive(Args)]
 pub(super) struct DoctorVerb {

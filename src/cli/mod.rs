@@ -12,11 +12,13 @@ mod doctor;
 mod healthcheck;
 mod library;
 mod link;
+mod machine;
 mod man;
 mod restore;
 mod serve;
 mod sessions;
 mod token;
+mod unit;
 mod user;
 
 use std::io::{ErrorKind, Write};

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::Context;
 
 use crate::cli::access::look::{Obstacle, Sight};
-use crate::cli::access::sandbox::{Setting, Unit};
+use crate::cli::unit::{Setting, Unit};
 use crate::config::Config;
 use crate::sys::account::{Account, group_name};
 
@@ -110,7 +110,7 @@ pub(in crate::cli) fn probe_with(path: &Path, subject: &Subject, more: &[Setting
     }
     let outside = look_as(subject, path)?;
     let Some(unit) = &subject.unit else { return Ok(findings(Vantage::Account, outside, false)) };
-    let inside = unit.look(path, &subject.formats, more)?;
+    let inside = sandbox::look(unit, path, &subject.formats, more)?;
     let is_hidden = inside.obstacle.is_some() && inside.obstacle != outside.obstacle;
     Ok(findings(Vantage::Service, inside, is_hidden))
 }

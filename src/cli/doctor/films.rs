@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, note, problem, well};
-use super::machine::Unit;
 use crate::cli::access::mount::Mount;
 use crate::cli::access::{self, Findings, Subject, Vantage, sandbox};
 use crate::cli::library::advice::shell_word;
+use crate::cli::unit::Unit;
 use crate::config::{self, Config};
 use crate::limits;
 
@@ -48,7 +48,7 @@ pub(super) struct Facts {
 }
 
 pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
-    let installed = service.is_installed().then(|| sandbox::Unit::installed(sandbox::SERVICE)).flatten();
+    let installed = Some(service.clone()).filter(Unit::is_loaded);
     // Without the account of the unit there is nobody to look as; `state` says so.
     let subject = Subject::find(config, installed).map_err(|error| format!("{error:#}"));
     let facts_of = |root: &config::Root| {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::finding::{Finding, note, problem, well};
-use super::machine::{self, Unit};
+use crate::cli::machine;
+use crate::cli::unit::Unit;
 
 /// The names that the shipped unit publishes.
 const NAMES: [&str; 2] = ["reelway.local", "streaming.local"];

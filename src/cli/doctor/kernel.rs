@@ -1,7 +1,8 @@
 //! What the kernel and the limits of the unit allow.
 
 use super::finding::{Finding, note, problem};
-use super::machine::{self, Unit};
+use crate::cli::machine;
+use crate::cli::unit::Unit;
 use crate::config::Config;
 
 /// Less memory than this and the daemon is ended while it hashes passwords.

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde_json::Value;
 
 use super::finding::{Finding, note, problem, well};
-use super::machine::{self, Unit};
 use super::service;
+use crate::cli::machine;
+use crate::cli::unit::Unit;
 use crate::config::Config;
 
 /// What is known of it.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::finding::{Finding, note, problem, well};
-use super::machine::{self, Unit};
 use crate::cli::healthcheck;
+use crate::cli::machine;
+use crate::cli::unit::Unit;
 use crate::config::Config;
 use crate::sys::{clock, unix};
 use crate::{daemon, limits};

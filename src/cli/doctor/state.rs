@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::finding::{Finding, note, problem, well};
-use super::machine::{self, Unit};
 use crate::cli::backup;
+use crate::cli::machine;
+use crate::cli::unit::Unit;
 use crate::config::Config;
 use crate::limits;
 use crate::store::backup::{Contents, Original, schema_known};

@@ -13,7 +13,6 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use crate::cli::access::mount::{Mount, Permissions};
-use crate::cli::access::sandbox::{SERVICE, Unit, systemctl};
 use crate::cli::access::{self, Entry, Findings, Subject, Vantage};
 use crate::cli::client::plain;
 use crate::cli::library::advice::{self, Cure, Remedy, Situation};
@@ -21,6 +20,7 @@ use crate::cli::library::roots::Roots;
 use crate::cli::library::service::{self, Change, Outcome};
 use crate::cli::library::{Add, configuration, counted, films, later};
 use crate::cli::print;
+use crate::cli::unit::{SERVICE, Unit, systemctl};
 use crate::config::{Config, Root, Sources};
 use crate::limits;
 use crate::sys::account::Account;

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::cli::access::Entry;
 use crate::cli::access::look::{Obstacle, Sight};
 use crate::cli::access::mount::{Mount, Permissions};
-use crate::cli::access::sandbox::{Setting, quoted};
+use crate::cli::access::sandbox::quoted;
+use crate::cli::unit::Setting;
 
 /// All that the advice depends on.
 pub(super) struct Situation<'a> {

@@ -11,12 +11,12 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::cli::access::sandbox::{SERVICE, Unit, systemctl};
 use crate::cli::access::{self, Subject};
 use crate::cli::client::{Films, Server, plain};
 use crate::cli::library::roots::Roots;
 use crate::cli::library::service::{Change, Outcome};
 use crate::cli::print;
+use crate::cli::unit::{SERVICE, Unit, systemctl};
 use crate::config::{self, Config, Sources};
 use crate::sys::account::Account;
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::cli::access::sandbox::Unit;
 use crate::cli::client::Server;
+use crate::cli::unit::Unit;
 use crate::config::{self, Root, Sources};
 use crate::sys::file;
 

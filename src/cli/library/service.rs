@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::cli::access::sandbox::{Unit, systemctl};
 use crate::cli::client::Server;
+use crate::cli::unit::{Unit, systemctl};
 use crate::config::Config;
 use crate::limits;
 
@@ -43,10 +43,10 @@ pub(super) fn take_over(
     let Some(unit) = unit else {
         return Ok(if Server::running(config).is_some() { Outcome::ByHand } else { Outcome::AtNextStart });
     };
-    if !unit.is_active {
+    if !unit.is_active() {
         return Ok(Outcome::AtNextStart);
     }
-    if change == Change::Configuration && unit.can_reload {
+    if change == Change::Configuration && unit.is("CanReload", "yes") {
         systemctl(&["reload", &unit.name])?;
         if let Some(status) = wait(config, limits::LIBRARY_RELOAD_PATIENCE, &is_taken_over) {
             return Ok(Outcome::InForce(status));

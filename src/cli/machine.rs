@@ -1,0 +1,77 @@
+//! How facts are had of this machine: commands that may be missing or hang, small files of /proc.
+//!
+//! The one idea: nothing here fails. What cannot be seen is absent, and whoever judges says so.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a command may take. They answer in milliseconds, unless what they ask hangs.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Bytes of a command's answer that are read: a firewall may have many rules.
+const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The standard output of a command that succeeded in time.
+pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {
+    output_within(COMMAND_PATIENCE, program, arguments)
+}
+
+/// The same with another patience.
+pub(super) fn output_within(patience: Duration, program: &str, arguments: &[&str]) -> Option<String> {
+    let (succeeded, text) = answer(patience, program, arguments)?;
+    succeeded.then_some(text)
+}
+
+/// Whether a command succeeds; none when it is not there, or hangs.
+pub(super) fn succeeds(program: &str, arguments: &[&str]) -> Option<bool> {
+    answer(COMMAND_PATIENCE, program, arguments).map(|(succeeded, _)| succeeded)
+}
+
+/// Whether a command succeeded, and its standard output; none when it is not there or hangs.
+fn answer(patience: Duration, program: &str, arguments: &[&str]) -> Option<(bool, String)> {
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C").env("SYSTEMD_PAGER", "").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let pipe = child.stdout.take()?;
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let deadline = Instant::now() + patience;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            Ok(None) | Err(_) => {
+                // It hangs. What it has started may hold the pipe open, so nobody waits for the reader.
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    };
+    let bytes = reader.join().ok()?.ok()?;
+    Some((status.success(), String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// A small file as text.
+pub(super) fn text(path: impl AsRef<Path>) -> Option<String> {
+    std::fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_missing_or_fails_or_hangs_has_no_output() {
+        assert_eq!(output("/nonexistent/program", &[]), None);
+        assert_eq!(output("false", &[]), None);
+        assert_eq!(output("echo", &["well"]).as_deref(), Some("well\n"));
+        let begun = Instant::now();
+        assert_eq!(output("sleep", &["60"]), None);
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+}
