@@ -56,6 +56,31 @@ fn answer(patience: Duration, program: &str, arguments: &[&str]) -> Option<(bool
     Some((status.success(), String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// What installs packages here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Packager {
+    /// Of Debian and what descends from it.
+    #[default]
+    Apt,
+    /// Of Fedora and its kin.
+    Dnf,
+}
+
+impl Packager {
+    /// The one of this machine. Either program may be there for other purposes, so the system is asked what it is.
+    pub fn here() -> Packager {
+        if Path::new("/etc/debian_version").exists() { Packager::Apt } else { Packager::Dnf }
+    }
+
+    /// The command that installs what the one calls `debian` and the other `fedora`.
+    pub fn install(self, debian: &str, fedora: &str) -> String {
+        match self {
+            Packager::Apt => format!("apt install {debian}"),
+            Packager::Dnf => format!("dnf install {fedora}"),
+        }
+    }
+}
+
 /// A small file as text.
 pub(super) fn text(path: impl AsRef<Path>) -> Option<String> {
     std::fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::finding::{Finding, note, problem, well};
-use crate::cli::machine;
+use crate::cli::machine::{self, Packager};
 use crate::cli::unit::Unit;
 
 /// The names that the shipped unit publishes.
@@ -31,6 +31,7 @@ pub(super) struct Facts {
     pub has_lid: bool,
     /// `LidSwitchIgnoreInhibited=` of logind.
     pub lid_ignores_inhibitors: bool,
+    pub packager: Packager,
 }
 
 pub(super) fn gather(service: &Unit, port: u16) -> Facts {
@@ -50,6 +51,7 @@ pub(super) fn gather(service: &Unit, port: u16) -> Facts {
         logind: Unit::ask("systemd-logind.service"),
         has_lid: lids,
         lid_ignores_inhibitors: logind.lines().any(|line| line.trim() == "LidSwitchIgnoreInhibited=yes"),
+        packager: Packager::here(),
         avahi,
     }
 }
@@ -79,7 +81,8 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn names(facts: &Facts) -> Vec<Finding> {
     if !facts.avahi.is_installed() {
         let what = "avahi-daemon is not installed: players find the server by its address only";
-        return vec![note("names.none", what).advise("apt install avahi-daemon avahi-utils")];
+        let fix = facts.packager.install("avahi-daemon avahi-utils", "avahi avahi-tools");
+        return vec![note("names.none", what).advise(fix)];
     }
     if !facts.avahi.is_active() {
         let fix = "systemctl enable --now avahi-daemon.service";
@@ -91,7 +94,12 @@ fn names(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     if !facts.has_service_file {
         let what = "/etc/avahi/services/reelway.service is not there: nobody is told of the server";
-        found.push(note("names.file", what).advise("install the package again, with --reinstall"));
+        let fix = match facts.packager {
+            // dpkg leaves out what somebody has removed, unless it is told not to.
+            Packager::Apt => "apt install --reinstall -o Dpkg::Options::=--force-confmiss ./reelway_*.deb",
+            Packager::Dnf => "dnf reinstall ./reelway-*.rpm",
+        };
+        found.push(note("names.file", what).advise(fix));
     }
     if let Some(port) = facts.announced_port.filter(|port| *port != facts.port && facts.port != 0) {
         let what = format!("port {port} is announced, and {} is served", facts.port);
@@ -104,8 +112,14 @@ fn names(facts: &Facts) -> Vec<Finding> {
         }
         Some(names) => {
             let fix = match facts.names.is_installed() {
-                true => "systemctl restart reelway-names.service; journalctl -u reelway-names says who has the name",
-                false => "install avahi-utils and the package again: reelway-names.service publishes them",
+                true => "systemctl restart reelway-names.service; journalctl -u reelway-names says who has the name"
+                    .to_owned(),
+                false => {
+                    let fix = facts
+                        .packager
+                        .install("--reinstall avahi-utils ./reelway_*.deb", "avahi-tools ./reelway-*.rpm");
+                    format!("{fix}; reelway-names.service publishes them")
+                }
             };
             found.push(note("names.lead", format!("nobody answers for {}", names.join(" and "))).advise(fix));
         }
@@ -151,6 +165,7 @@ mod tests {
             logind: active,
             has_lid: true,
             lid_ignores_inhibitors: false,
+            packager: Packager::Apt,
         }
     }
 
@@ -175,5 +190,15 @@ mod tests {
             assert_eq!(marked(&judge(&facts)), expected);
         }
         assert_eq!(judge(&Facts::default()), []);
+    }
+
+    #[test]
+    fn what_is_missing_is_installed_by_what_installs_here() {
+        for (packager, expected) in
+            [(Packager::Apt, "apt install avahi-daemon avahi-utils"), (Packager::Dnf, "dnf install avahi avahi-tools")]
+        {
+            let found = judge(&Facts { avahi: Unit::default(), packager, ..healthy() });
+            assert_eq!(found[0].fix.as_deref(), Some(expected));
+        }
     }
 }

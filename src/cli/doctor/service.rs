@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::finding::{Finding, note, problem, well};
 use crate::cli::healthcheck;
-use crate::cli::machine;
+use crate::cli::machine::{self, Packager};
 use crate::cli::unit::Unit;
 use crate::config::Config;
 use crate::sys::{clock, unix};
@@ -44,6 +44,7 @@ pub(super) struct Facts {
     pub stranger: Option<String>,
     /// The process that holds the lock of the state.
     pub lock_holder: Option<u32>,
+    pub packager: Packager,
 }
 
 impl Facts {
@@ -70,6 +71,7 @@ pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> 
         has_systemd: std::path::Path::new("/run/systemd/system").exists(),
         service: service.clone(),
         socket: socket.clone(),
+        packager: Packager::here(),
         ..Facts::default()
     };
     if service.has_failed() {
@@ -178,7 +180,8 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             true => "no service is looked at: it is not installed, or STATE_DIRECTORY is set and names another daemon",
             false => "systemd does not run here",
         };
-        found.push(note("service.none", what).advise("install the package: apt install ./reelway_*.deb"));
+        let fix = facts.packager.install("./reelway_*.deb", "./reelway-*.rpm");
+        found.push(note("service.none", what).advise(format!("install the package: {fix}")));
     } else {
         found.extend(units(facts));
     }
