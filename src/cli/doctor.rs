@@ -4,7 +4,7 @@
 //! table of tests. One file a part: `service`, `state`, `films`, `kernel`, `network`, `home`.
 //!
 //! What is judged is the service's configuration, not that of the shell this is typed in: its unit may give it variables. With
-//! STATE_DIRECTORY set it is a daemon started by hand, and no unit is looked at.
+//! STATE_DIRECTORY set, and no `--unit`, it is a daemon started by hand, and no unit is looked at.
 //! Nothing is changed, and nothing is started: a daemon that systemd would start for whoever connects is not asked.
 
 mod films;
@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::cli::client::plain;
 use crate::cli::print;
-use crate::cli::unit::Unit;
+use crate::cli::unit::{Name, Unit};
 use crate::config::{self, Loaded, Sources};
 use crate::sys::process;
 use finding::{Finding, Level, note, problem, well};
@@ -41,8 +41,11 @@ pub(super) struct DoctorVerb {
 ///
 /// # Errors
 /// When there is a problem, or the answer cannot be printed.
-pub(super) fn run(DoctorVerb { json }: DoctorVerb, sources: Sources) -> anyhow::Result<()> {
-    let found = examine(sources);
+pub(super) fn run(DoctorVerb { json }: DoctorVerb, sources: Sources, unit: Option<Name>) -> anyhow::Result<()> {
+    if let Some(name) = &unit {
+        Unit::named(name)?;
+    }
+    let found = examine(sources, unit);
     let problems = found.iter().filter(|finding| finding.level == Level::Problem).count();
     print(&match json {
         true => format!("{:#}\n", json!({"healthy": problems == 0, "findings": found})),
@@ -55,29 +58,40 @@ pub(super) fn run(DoctorVerb { json }: DoctorVerb, sources: Sources) -> anyhow::
     }
 }
 
-fn examine(mut sources: Sources) -> Vec<Finding> {
-    let is_by_hand = sources.environment.contains_key(OsStr::new("STATE_DIRECTORY"));
+fn examine(mut sources: Sources, unit: Option<Name>) -> Vec<Finding> {
+    let is_by_hand = unit.is_none() && sources.environment.contains_key(OsStr::new("STATE_DIRECTORY"));
+    let is_named = unit.is_some();
+    let name = unit.unwrap_or_default();
     let (service, socket) = match is_by_hand {
         true => (Unit::default(), Unit::default()),
-        false => (service::settled("reelway.service"), Unit::ask("reelway.socket")),
+        false => (service::settled(&name.service()), Unit::ask(&name.socket())),
     };
+    if is_named {
+        service.lends_folders(&mut sources);
+    }
     let given = give_variables(&service, &mut sources);
     let loaded = config::load(&sources);
-    let mut found = configuration(&loaded, &given);
+    let mut found = configuration(&loaded, &given, &name);
     if !process::is_root() {
-        found.push(note("doctor.user", "some things can be seen by root only").advise("sudo reelway doctor"));
+        found.push(
+            note("doctor.user", "some things can be seen by root only")
+                .advise(format!("sudo {} doctor", name.program())),
+        );
     }
     let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
-    let service_facts = service::gather(&service, &socket, config);
+    let service_facts = service::gather(&name, &service, &socket, config);
     found.extend(service::judge(&service_facts));
-    found.extend(loaded.as_ref().ok().and_then(|loaded| passed_over(loaded, &service::listens(&socket))));
+    found.extend(loaded.as_ref().ok().and_then(|loaded| passed_over(loaded, &name, &service::listens(&socket))));
     let Some(config) = config else { return found };
-    found.extend(state::judge(&state::gather(config, &service)));
-    found.extend(films::judge(&films::gather(config, &service)));
+    found.extend(state::judge(&state::gather(config, &name, &service)));
+    found.extend(films::judge(&films::gather(config, &name, &service)));
     let is_answering = matches!(service_facts.health, Some(Ok(_)));
-    found.extend(kernel::judge(&kernel::gather(config, &service, is_answering)));
-    found.extend(network::judge(&network::gather(config, &service, &socket)));
-    found.extend(home::judge(&home::gather(&service, service_facts.port)));
+    found.extend(kernel::judge(&kernel::gather(config, &name, &service, is_answering)));
+    found.extend(network::judge(&network::gather(config, &name, &service, &socket)));
+    // Names and sleep are about the machine and what it announces, which is not an instance behind a proxy.
+    if !name.is_instance() {
+        found.extend(home::judge(&home::gather(&service, service_facts.port)));
+    }
     found
 }
 
@@ -91,13 +105,17 @@ fn give_variables(service: &Unit, sources: &mut Sources) -> Vec<(String, String)
     given
 }
 
-fn configuration(loaded: &Result<Loaded, config::ConfigError>, given: &[(String, String)]) -> Vec<Finding> {
+fn configuration(
+    loaded: &Result<Loaded, config::ConfigError>,
+    given: &[(String, String)],
+    name: &Name,
+) -> Vec<Finding> {
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
-            let fix = "correct it; `reelway config check` says when it is right";
+            let fix = format!("correct it; `{} config check` says when it is right", name.program());
             let one = |what: &String| {
-                problem("config.invalid", what.clone(), fix).because("the daemon does not start with it")
+                problem("config.invalid", what.clone(), fix.clone()).because("the daemon does not start with it")
             };
             return error.problems().iter().map(one).collect();
         }
@@ -121,21 +139,23 @@ fn configuration(loaded: &Result<Loaded, config::ConfigError>, given: &[(String,
 }
 
 /// What the configuration says of addresses, where systemd listens and says otherwise.
-fn passed_over(loaded: &Loaded, listens: &[SocketAddr]) -> Option<Finding> {
+fn passed_over(loaded: &Loaded, name: &Name, listens: &[SocketAddr]) -> Option<Finding> {
     let ports: Vec<u16> = listens.iter().map(SocketAddr::port).collect();
     let is_so = loaded.config.server.addresses().iter().all(|address| ports.contains(&address.port()));
     // Whoever gave systemd another port and wrote nothing into the configuration has done it right.
     let shown = loaded.show_json();
     let is_written = ["server.port", "server.listen"].iter().any(|key| shown[*key]["origin"] != "default");
-    if ports.is_empty() || is_so || !is_written {
+    // An instance has the configuration of the first, and its port in its name.
+    if ports.is_empty() || is_so || !is_written || name.is_instance() {
         return None;
     }
     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
     let what = format!("server.port of the configuration is {}, and is passed over", loaded.config.server.port);
-    let why = format!("systemd listens for the service, as reelway.socket says: on port {}", ports.join(", "));
+    let why = format!("systemd listens for the service, as {} says: on port {}", name.socket(), ports.join(", "));
     let fix = format!(
-        "systemctl edit reelway.socket, with these three lines, then {}:\n[Socket]\nListenStream=\nListenStream={}",
-        service::RESTART_SOCKET,
+        "systemctl edit {}, with these three lines, then {}:\n[Socket]\nListenStream=\nListenStream={}",
+        name.socket(),
+        name.restart_both(),
         loaded.config.server.port
     );
     Some(note("config.socket", what).because(why).advise(fix))
@@ -187,19 +207,22 @@ mod tests {
         let given = give_variables(&unit, &mut sources);
         let loaded = config::load(&sources);
         assert_eq!(loaded.as_ref().unwrap().config.server.port, 8080);
-        let found = configuration(&loaded, &given);
+        let found = configuration(&loaded, &given, &Name::default());
         assert_eq!(finding::marked(&found), ["config.variable"]);
         assert!(found[0].what.contains("server.port is 8080 by PORT in Environment="), "{found:?}");
         // Where systemd listens elsewhere, nobody is served there.
         let noted = |listens: &str| {
             let listens: Vec<_> = listens.split_whitespace().map(|address| address.parse().unwrap()).collect();
-            passed_over(loaded.as_ref().unwrap(), &listens).map(|finding| finding.id)
+            passed_over(loaded.as_ref().unwrap(), &Name::default(), &listens).map(|finding| finding.id)
         };
         assert_eq!(noted("[::]:3000"), Some("config.socket"));
         assert_eq!(noted("[::]:8080"), None);
         assert_eq!(noted(""), None, "no socket unit");
         sources.environment.clear();
         let unwritten = config::load(&sources).unwrap();
-        assert!(passed_over(&unwritten, &["[::]:80".parse().unwrap()]).is_none(), "a drop-in of the socket alone");
+        assert!(
+            passed_over(&unwritten, &Name::default(), &["[::]:80".parse().unwrap()]).is_none(),
+            "a drop-in of the socket alone"
+        );
     }
 }

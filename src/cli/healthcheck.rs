@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::Value;
 
 use crate::cli::print;
+use crate::cli::unit::Name;
 use crate::config::Config;
 use crate::sys::unix;
 use crate::{daemon, limits};
@@ -16,10 +17,12 @@ use crate::{daemon, limits};
 /// More than any health answer has.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-pub(super) fn run(as_json: bool, config: &Config) -> anyhow::Result<()> {
-    let health = match at_admin_socket(config) {
-        Some(health) => health?,
-        None => {
+pub(super) fn run(as_json: bool, config: &Config, unit: Option<&Name>) -> anyhow::Result<()> {
+    let health = match (at_admin_socket(config), unit) {
+        (Some(health), _) => health?,
+        // Systemd may listen elsewhere than the configuration says, and who answers there be another.
+        (None, Some(name)) => bail!("{name} does not run, or this is to be run as root; see: systemctl status {name}"),
+        (None, None) => {
             let address = config.server.addresses().first().copied().map(reachable);
             health(address.context("no address is configured")?)?
         }

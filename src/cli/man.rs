@@ -105,7 +105,8 @@ const FIRST_STEPS: &[(&str, &str)] = &[
     (
         "sudo systemctl edit reelway.socket",
         "Another port: below [Socket] an empty ListenStream= and ListenStream=8080, then systemctl restart reelway.socket \
-         reelway.service. Several on one machine are reelway@3001.socket, reelway@3002.socket and so on.",
+         reelway.service. Several on one machine are reelway@3001.socket, reelway@3002.socket and so on; a command with \
+         --unit reelway@3001 is about that one.",
     ),
     ("sudo reelway doctor", "What is wrong, and what to type."),
 ];

@@ -25,9 +25,10 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::cli::unit::{Name, Unit};
 use crate::config::{Loaded, Sources};
 use crate::daemon;
 use crate::log;
@@ -48,6 +49,9 @@ struct Common {
     /// Read this configuration file instead of /etc/reelway/reelway.toml
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The service that is meant, on a host with several: reelway@PORT
+    #[arg(long, global = true, value_name = "UNIT")]
+    unit: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -127,27 +131,37 @@ pub fn main() -> ExitCode {
 
 fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
     let sources = |flags| Sources::of_process(common.config.clone(), flags);
+    let unit = common.unit.as_deref().map(Name::of);
+    // The configuration of the service that is meant.
+    let meant = || -> anyhow::Result<Sources> {
+        let mut sources = sources(Vec::new());
+        if let Some(name) = &unit {
+            Unit::named(name)?.lends_all(&mut sources);
+        }
+        Ok(sources)
+    };
     match verb {
+        Verb::Serve(_) if unit.is_some() => bail!("--unit is for the other verbs: systemctl starts a service"),
         Verb::Serve(serve) => {
             let sources = sources(serve.flags());
             let loaded = load(&sources).inspect_err(|error| daemon::tell_refusal(&format!("{error:#}")))?;
             serve::run(loaded, &sources)
         }
-        Verb::User(verb) => user::run(verb, load(&sources(Vec::new()))?.config),
+        Verb::User(verb) => user::run(verb, load(&meant()?)?.config),
         Verb::Library(verb) => library::run(verb, &sources(Vec::new())),
-        Verb::Token(verb) => token::run(verb, load(&sources(Vec::new()))?.config),
-        Verb::Link(verb) => link::run(verb, load(&sources(Vec::new()))?.config),
-        Verb::Sessions(verb) => sessions::run(verb, load(&sources(Vec::new()))?.config),
-        Verb::Streams(verb) => sessions::run_streams(verb, load(&sources(Vec::new()))?.config),
-        Verb::Config(command) => config::run(command, &sources(Vec::new())),
+        Verb::Token(verb) => token::run(verb, load(&meant()?)?.config),
+        Verb::Link(verb) => link::run(verb, load(&meant()?)?.config),
+        Verb::Sessions(verb) => sessions::run(verb, load(&meant()?)?.config),
+        Verb::Streams(verb) => sessions::run_streams(verb, load(&meant()?)?.config),
+        Verb::Config(command) => config::run(command, &meant()?),
         Verb::Look { path, formats } => print(&serde_json::to_string(&access::look::look(&path, &formats))?),
-        Verb::Doctor(verb) => doctor::run(verb, sources(Vec::new())),
-        Verb::Backup(verb) => backup::run(verb, &load(&sources(Vec::new()))?),
+        Verb::Doctor(verb) => doctor::run(verb, sources(Vec::new()), unit),
+        Verb::Backup(verb) => backup::run(verb, &load(&meant()?)?),
         Verb::Restore(verb) => {
-            let sources = sources(Vec::new());
-            restore::run(verb, &load(&sources)?.config, &sources)
+            let sources = meant()?;
+            restore::run(verb, &load(&sources)?.config, &sources, &unit.unwrap_or_default())
         }
-        Verb::Healthcheck { json } => healthcheck::run(json, &load(&sources(Vec::new()))?.config),
+        Verb::Healthcheck { json } => healthcheck::run(json, &load(&meant()?)?.config, unit.as_ref()),
         Verb::Completions(verb) => completions::run(&verb, Arguments::command()),
         Verb::Man(verb) => man::run(&verb, Arguments::command()),
     }

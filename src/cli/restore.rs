@@ -21,6 +21,7 @@ use serde_json::json;
 use crate::cli::archive::{self, CONFIGURATION, Contents, KEY};
 use crate::cli::backup::{folder_of, small};
 use crate::cli::print;
+use crate::cli::unit::Name;
 use crate::config::{Config, Sources};
 use crate::limits;
 use crate::store::{self, Timestamp, backup};
@@ -46,7 +47,7 @@ struct Done {
     notes: Vec<String>,
 }
 
-pub(super) fn run(verb: RestoreVerb, config: &Config, sources: &Sources) -> anyhow::Result<()> {
+pub(super) fn run(verb: RestoreVerb, config: &Config, sources: &Sources, service: &Name) -> anyhow::Result<()> {
     let RestoreVerb { file, config_too, json } = verb;
     // Before anything else, as whoever we are: the owner of the state may not enter the folder of the file.
     let from: Box<dyn Read> = match file.as_os_str() == "-" {
@@ -59,14 +60,14 @@ pub(super) fn run(verb: RestoreVerb, config: &Config, sources: &Sources) -> anyh
         format!("there is no state in {state}; make it: install -d -m 700 -o reelway -g reelway {state}")
     })?;
     let mut done = Done::default();
-    let restored = process::as_owner_of(state, || restore_state(from, config, &mut done))?;
+    let restored = process::as_owner_of(state, || restore_state(from, config, service, &mut done))?;
     let contents = restored.with_context(|| format!("{} was not restored", file.display()))?;
     configuration(&contents, config_too, sources, &mut done)?;
     print(&match json {
         true => {
             format!("{:#}\n", json!({"manifest": contents.manifest, "kept": texts(&done.kept), "notes": done.notes}))
         }
-        false => sentence(&contents, &done),
+        false => sentence(&contents, &done, service),
     })
 }
 
@@ -74,19 +75,19 @@ fn texts(paths: &[PathBuf]) -> Vec<String> {
     paths.iter().map(|path| path.display().to_string()).collect()
 }
 
-fn sentence(contents: &Contents, done: &Done) -> String {
+fn sentence(contents: &Contents, done: &Done, service: &Name) -> String {
     let manifest = &contents.manifest;
     let accounts = if manifest.users == 1 { "account" } else { "accounts" };
     let mut text = format!("restored the state of {}: {} {accounts}\n", manifest.created_at, manifest.users);
     text += "everybody has to sign in again, and links have to be made anew\n";
     done.kept.iter().for_each(|path| text += &format!("what was there is kept as {}\n", path.display()));
     done.notes.iter().for_each(|note| text += &format!("note: {note}\n"));
-    text + "now start the service: systemctl start reelway.socket reelway.service\n"
+    text + &format!("now start the service: systemctl start {} {}\n", service.socket(), service.service())
 }
 
 /// Everything that is done as the owner of the state.
-fn restore_state(from: impl Read, config: &Config, done: &mut Done) -> anyhow::Result<Contents> {
-    let _lock = take_lock(&config.directories.state)?;
+fn restore_state(from: impl Read, config: &Config, service: &Name, done: &mut Done) -> anyhow::Result<Contents> {
+    let _lock = take_lock(&config.directories.state, service)?;
     let file = config.directories.database_file();
     let draft = Draft::of(&file)?;
     let contents = archive::read(from, &draft.file)?;
@@ -97,7 +98,7 @@ fn restore_state(from: impl Read, config: &Config, done: &mut Done) -> anyhow::R
     Ok(contents)
 }
 
-fn take_lock(state: &Path) -> anyhow::Result<FileLock> {
+fn take_lock(state: &Path, service: &Name) -> anyhow::Result<FileLock> {
     let deadline = Instant::now() + limits::STATE_LOCK_START_PATIENCE;
     loop {
         if let Some(lock) = FileLock::take(&state.join("lock"))? {
@@ -105,8 +106,10 @@ fn take_lock(state: &Path) -> anyhow::Result<FileLock> {
         }
         ensure!(
             Instant::now() < deadline,
-            "a daemon uses the state in {}; stop it first: systemctl stop reelway.socket reelway.service",
-            state.display()
+            "a daemon uses the state in {}; stop it first: systemctl stop {} {}",
+            state.display(),
+            service.socket(),
+            service.service()
         );
         std::thread::sleep(Duration::from_millis(20));
     }

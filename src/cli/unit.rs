@@ -3,16 +3,65 @@
 //! The one idea: asking never fails. Without systemd there is no unit, and whoever asks says what that means.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
 use crate::cli::machine;
-use crate::config::Config;
+use crate::config::Sources;
 
 /// The service of the package.
 pub(super) const SERVICE: &str = "reelway.service";
+
+/// What a service of ours is called: `reelway`, or `reelway@3001` for an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name(String);
+
+impl Name {
+    /// What follows `--unit`, with or without its ending.
+    pub fn of(given: &str) -> Name {
+        Name(given.strip_suffix(".service").or_else(|| given.strip_suffix(".socket")).unwrap_or(given).to_owned())
+    }
+
+    /// Whether it is one of several, which listens for a proxy on a port that its name says.
+    pub fn is_instance(&self) -> bool {
+        self.0.contains('@')
+    }
+
+    /// Its unit.
+    pub fn service(&self) -> String {
+        format!("{}.service", self.0)
+    }
+
+    /// The unit of its socket.
+    pub fn socket(&self) -> String {
+        format!("{}.socket", self.0)
+    }
+
+    /// The command that starts it anew with its socket. One whose service runs cannot be started (systemd.socket(5)).
+    pub fn restart_both(&self) -> String {
+        format!("systemctl restart {} {}", self.socket(), self.service())
+    }
+
+    /// The words that a command about it begins with.
+    pub fn program(&self) -> String {
+        if *self == Name::default() { self.0.clone() } else { format!("reelway --unit {self}") }
+    }
+}
+
+impl Default for Name {
+    fn default() -> Name {
+        Name::of(SERVICE)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 /// A setting of a unit: its name, and its value as a unit file has it.
 pub(super) type Setting = (String, String);
@@ -20,7 +69,8 @@ pub(super) type Setting = (String, String);
 /// What is asked of each unit.
 const PROPERTIES: &str = "LoadState,LoadError,ActiveState,SubState,UnitFileState,Result,StatusText,NeedDaemonReload,MainPID,\
     Environment,EnvironmentFiles,User,StateDirectory,LimitNOFILE,MemoryMax,MemoryHigh,IPAddressAllow,IPAddressDeny,SystemCallFilter,\
-    FileDescriptorStoreMax,Listen,NRestarts,InvocationID,InactiveExitTimestampMonotonic,CanReload,RuntimeDirectory";
+    FileDescriptorStoreMax,Listen,NRestarts,InvocationID,InactiveExitTimestampMonotonic,CanReload,RuntimeDirectory,\
+    CacheDirectory";
 
 /// A unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +98,15 @@ impl Unit {
     /// The one of this name, if this machine is run by systemd and has it.
     pub fn installed(name: &str) -> Option<Unit> {
         Some(Unit::ask(name)).filter(Unit::is_loaded)
+    }
+
+    /// The service of this name, which somebody has typed.
+    ///
+    /// # Errors
+    /// When systemd does not have it.
+    pub fn named(name: &Name) -> anyhow::Result<Unit> {
+        Unit::installed(&name.service())
+            .with_context(|| format!("systemd has no {}; see `systemctl list-units 'reelway*'`", name.service()))
     }
 
     /// Reads what `systemctl show` prints. A property that is printed more than once is a list.
@@ -148,16 +207,28 @@ impl Unit {
         last.filter(|(_, value, _)| !value.is_empty()).map(|(_, _, place)| place)
     }
 
-    /// The configuration as the service of this unit has it: with its directories, unless the environment names others.
-    pub fn places(&self, mut config: Config) -> Config {
-        let is_unnamed = |variable| std::env::var_os(variable).is_none();
-        if let Some(runtime) = self.folder("RuntimeDirectory").filter(|_| is_unnamed("RUNTIME_DIRECTORY")) {
-            config.directories.runtime = runtime;
+    /// Has the configuration be read as the service does: with its variables and its folders.
+    pub fn lends_all(&self, sources: &mut Sources) {
+        self.variables()
+            .into_iter()
+            .for_each(|(name, value, _)| _ = sources.environment.insert(name.into(), value.into()));
+        self.lends_folders(sources);
+    }
+
+    /// Has the configuration be read with the folders that systemd makes for the service, unless the environment names others.
+    pub fn lends_folders(&self, sources: &mut Sources) {
+        let folders = [
+            ("STATE_DIRECTORY", "/var/lib", "StateDirectory"),
+            ("CACHE_DIRECTORY", "/var/cache", "CacheDirectory"),
+            ("RUNTIME_DIRECTORY", "/run", "RuntimeDirectory"),
+        ];
+        for (variable, base, property) in folders {
+            // Of several the first is ours, and a name may be followed by a colon and a link to it (systemd.exec(5)).
+            let first = self.get(property).split([' ', ':']).next().filter(|name| !name.is_empty());
+            if let Some(name) = first {
+                sources.environment.entry(variable.into()).or_insert_with(|| Path::new(base).join(name).into());
+            }
         }
-        if let Some(state) = self.folder("StateDirectory").filter(|_| is_unnamed("STATE_DIRECTORY")) {
-            config.directories.state = state;
-        }
-        config
     }
 
     /// What its files say in `[Service]`, one after another.
@@ -179,17 +250,6 @@ impl Unit {
     /// The folder of its drop-ins.
     pub fn drop_in_folder(&self) -> PathBuf {
         PathBuf::from(format!("/etc/systemd/system/{}.d", self.name))
-    }
-
-    /// The first folder of its own that it names with this property, as systemd makes it (systemd.exec(5)).
-    fn folder(&self, property: &str) -> Option<PathBuf> {
-        let base = match property {
-            "RuntimeDirectory" => "/run",
-            _ => "/var/lib",
-        };
-        // A name may be followed by a colon and a link to it.
-        let first = self.get(property).split_whitespace().next()?.split(':').next()?;
-        Some(Path::new(base).join(first))
     }
 }
 
@@ -339,5 +399,36 @@ ProtectHome = tmpfs
         assert_eq!(unit.setting("SystemCallFilter"), Some("@system-service @io"));
         assert_eq!(unit.setting("Description"), None, "of another section");
         assert!(unit.is_started_with("/etc/x.toml") && !unit.is_started_with("/etc/y.toml"));
+    }
+
+    #[test]
+    fn a_name_says_what_is_to_be_typed() {
+        for (given, program, both) in [
+            ("reelway.service", "reelway", "systemctl restart reelway.socket reelway.service"),
+            (
+                "reelway@3001",
+                "reelway --unit reelway@3001",
+                "systemctl restart reelway@3001.socket reelway@3001.service",
+            ),
+            ("films.socket", "reelway --unit films", "systemctl restart films.socket films.service"),
+        ] {
+            let name = Name::of(given);
+            assert_eq!((name.program().as_str(), name.restart_both().as_str()), (program, both));
+        }
+        assert!(Name::of("reelway@3001.service").is_instance() && !Name::default().is_instance());
+    }
+
+    #[test]
+    fn the_configuration_is_read_as_the_instance_reads_it() {
+        let unit = "LoadState=loaded\nEnvironment=A=b MAX_CONCURRENT_STREAMS=7\nStateDirectory=reelway-3001\n\
+            RuntimeDirectory=reelway-3001 other\nCacheDirectory=reelway-3001:cache";
+        let mut sources = Sources::of_process(Some("/dev/null".into()), Vec::new());
+        sources.environment = [("RUNTIME_DIRECTORY".into(), "/run/mine".into())].into();
+        Unit::of(unit).lends_all(&mut sources);
+        let config = crate::config::load(&sources).unwrap().config;
+        assert_eq!(config.directories.state, Path::new("/var/lib/reelway-3001"));
+        assert_eq!(config.directories.runtime, Path::new("/run/mine"), "whoever names one means it");
+        assert_eq!(sources.environment[std::ffi::OsStr::new("CACHE_DIRECTORY")], "/var/cache/reelway-3001");
+        assert_eq!(config.video.max_concurrent_streams, 7);
     }
 }

@@ -153,3 +153,15 @@ fn strangers_and_silence_are_found() {
     assert!(found.contains(&"service.silent".to_owned()), "{found:?}");
     daemon.signal(rustix::process::Signal::CONT);
 }
+
+/// Goal: whoever names a service is told when there is none, instead of getting an answer about another.
+#[test]
+fn a_service_that_is_not_there_is_not_mistaken_for_another() {
+    let home = home(&films::folder());
+    for verb in [&["doctor"][..], &["user", "list"], &["healthcheck"], &["config", "show"]] {
+        let told = home.run(&[&["--unit", "no-such@3001"], verb].concat(), "");
+        assert_eq!(told.code, Some(1), "{}", told.everything());
+        assert!(told.everything().contains("systemd has no no-such@3001.service"), "{}", told.everything());
+    }
+    assert_eq!(home.run(&["serve", "--unit", "reelway@3001"], "").code, Some(1));
+}

@@ -6,7 +6,7 @@ use super::finding::{Finding, note, problem, well};
 use crate::cli::access::mount::Mount;
 use crate::cli::access::{self, Findings, Subject, Vantage, sandbox};
 use crate::cli::library::advice::shell_word;
-use crate::cli::unit::Unit;
+use crate::cli::unit::{Name, Unit};
 use crate::config::{self, Config};
 use crate::limits;
 
@@ -43,11 +43,12 @@ pub(super) enum Trouble {
 /// What is known of the library.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
+    pub name: Name,
     pub roots: Vec<Root>,
     pub formats: Vec<String>,
 }
 
-pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
+pub(super) fn gather(config: &Config, name: &Name, service: &Unit) -> Facts {
     let installed = Some(service.clone()).filter(Unit::is_loaded);
     // Without the account of the unit there is nobody to look as; `state` says so.
     let subject = Subject::find(config, installed).map_err(|error| format!("{error:#}"));
@@ -63,6 +64,7 @@ pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
         found
     };
     Facts {
+        name: name.clone(),
         roots: config.library.roots.iter().map(facts_of).collect(),
         formats: config.video.supported_formats.clone(),
     }
@@ -105,12 +107,12 @@ fn is_unseen(process: u32, path: &Path) -> bool {
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     if facts.roots.is_empty() {
-        let fix = "reelway library add /path/to/films";
+        let fix = format!("{} library add /path/to/films", facts.name.program());
         return vec![problem("library.none", "there is no folder of films", fix)];
     }
     let mut found: Vec<_> = facts.roots.iter().map(|root| judge_root(facts, root)).collect();
     for (number, root) in facts.roots.iter().enumerate() {
-        found.extend(facts.roots[..number].iter().filter_map(|earlier| twice(earlier, root)));
+        found.extend(facts.roots[..number].iter().filter_map(|earlier| twice(&facts.name, earlier, root)));
     }
     found
 }
@@ -120,12 +122,13 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
     if let Some(folder) = &root.unmounted {
         let (folder, word) = (folder.display(), shell_word(&folder.to_string_lossy()));
         let why = "without it the films seem to be gone";
-        let fix = format!("mount {word}; systemctl restart reelway.service");
+        let fix = format!("mount {word}; systemctl restart {}", facts.name.service());
         return problem("library.mount", format!("nothing is mounted on {folder}, where {name} is to be"), fix)
             .because(why);
     }
     if root.resolved.is_none() {
-        let fix = "correct library.roots: reelway config show --origin says where it is written";
+        let fix =
+            format!("correct library.roots: {} config show --origin says where it is written", facts.name.program());
         return problem("library.missing", format!("the folder {path} of {name} does not exist"), fix);
     }
     if !root.is_folder {
@@ -133,12 +136,12 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
         return problem("library.file", format!("{path} of {name} is no folder"), fix);
     }
     if let Some(trouble) = &root.trouble {
-        return unread(root, trouble);
+        return unread(&facts.name, root, trouble);
     }
     if root.is_unseen_yet {
         let why = "something was mounted, or let in by the unit, after it was started";
         let what = format!("the service that runs does not see the folder {path} of {name} yet");
-        return problem("library.restart", what, "systemctl restart reelway.service").because(why);
+        return problem("library.restart", what, format!("systemctl restart {}", facts.name.service())).because(why);
     }
     match (root.films, root.others) {
         (0, 0) => note("library.empty", format!("the folder {path} of {name} is empty")),
@@ -156,16 +159,17 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
     }
 }
 
-fn unread(root: &Root, trouble: &Trouble) -> Finding {
+fn unread(service: &Name, root: &Root, trouble: &Trouble) -> Finding {
     let (name, path) = (&root.name, root.path.display());
     let word = shell_word(&root.path.to_string_lossy());
-    let fix = format!("reelway library add {word}, which says what is missing and offers to do it");
+    let fix = format!("{} library add {word}, which says what is missing and offers to do it", service.program());
     match trouble {
         Trouble::Hidden(why) => {
             let by_hand = format!(
-                "{fix}; or systemctl edit reelway.service, with these two lines, then systemctl restart reelway.service:\n\
+                "{fix}; or systemctl edit {unit}, with these two lines, then systemctl restart {unit}:\n\
                  [Service]\nBindReadOnlyPaths={}",
-                sandbox::quoted(&format!("-{path}"))
+                sandbox::quoted(&format!("-{path}")),
+                unit = service.service()
             );
             problem("library.sandbox", format!("the service does not see the folder {path} of {name}"), by_hand)
                 .because(why)
@@ -180,10 +184,13 @@ fn unread(root: &Root, trouble: &Trouble) -> Finding {
     }
 }
 
-fn twice(earlier: &Root, later: &Root) -> Option<Finding> {
+fn twice(name: &Name, earlier: &Root, later: &Root) -> Option<Finding> {
     let (first, second) = (earlier.resolved.as_ref()?, later.resolved.as_ref()?);
     let (one, other) = (&earlier.name, &later.name);
-    let fix = "remove one of them from library.roots: reelway config show --origin says where it is written";
+    let fix = format!(
+        "remove one of them from library.roots: {} config show --origin says where it is written",
+        name.program()
+    );
     let what = match (first == second, first.starts_with(second) || second.starts_with(first)) {
         (true, _) => format!("{one} and {other} are the same folder"),
         (false, true) => format!("{one} and {other} are in one another"),
@@ -209,7 +216,7 @@ mod tests {
     }
 
     fn facts(roots: Vec<Root>) -> Facts {
-        Facts { roots, formats: vec!["mp4".into()] }
+        Facts { roots, formats: vec!["mp4".into()], ..Facts::default() }
     }
 
     #[test]

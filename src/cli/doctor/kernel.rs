@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, note, problem};
 use crate::cli::machine;
-use crate::cli::unit::Unit;
+use crate::cli::unit::{Name, Unit};
 use crate::config::Config;
 
 /// Less memory than this and the daemon is ended while it hashes passwords.
@@ -14,6 +14,7 @@ const OTHER_DESCRIPTORS: u64 = 256;
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
+    pub name: Name,
     pub service: Unit,
     /// `kernel.io_uring_disabled`, where the kernel has it.
     pub io_uring_disabled: Option<u8>,
@@ -25,10 +26,11 @@ pub(super) struct Facts {
     pub is_answering: bool,
 }
 
-pub(super) fn gather(config: &Config, service: &Unit, is_answering: bool) -> Facts {
+pub(super) fn gather(config: &Config, name: &Name, service: &Unit, is_answering: bool) -> Facts {
     let number = machine::text("/proc/sys/kernel/io_uring_disabled").and_then(|text| text.trim().parse().ok());
     let allowed = machine::text("/proc/sys/net/ipv4/tcp_allowed_congestion_control").unwrap_or_default();
     Facts {
+        name: name.clone(),
         service: service.clone(),
         io_uring_disabled: number,
         congestion_control: config.net.congestion_control.clone(),
@@ -48,7 +50,10 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
                 note("kernel.ring", "kernel.io_uring_disabled is 2: there is no io_uring").because(why).advise(fix),
             );
         } else if forbids_ring(facts.service.get("SystemCallFilter")) {
-            let fix = "systemctl edit reelway.service, with: SystemCallFilter=io_uring_setup io_uring_enter io_uring_register";
+            let fix = format!(
+                "systemctl edit {}, with: SystemCallFilter=io_uring_setup io_uring_enter io_uring_register",
+                facts.name.service()
+            );
             found.push(note("kernel.ring", "SystemCallFilter= of the unit forbids io_uring").because(why).advise(fix));
         }
     }
@@ -71,7 +76,10 @@ fn limits(facts: &Facts) -> Vec<Finding> {
     let needed = facts.connections_max + OTHER_DESCRIPTORS;
     if let Some(limit) = facts.service.limit("LimitNOFILE").filter(|limit| *limit < needed) {
         let what = format!("the unit allows {limit} open files, and net.connections_max needs {needed}");
-        let fix = "systemctl edit reelway.service, with: LimitNOFILE=65536; or a smaller net.connections_max";
+        let fix = format!(
+            "systemctl edit {}, with: LimitNOFILE=65536; or a smaller net.connections_max",
+            facts.name.service()
+        );
         found.push(
             problem("limits.files", what, fix).because("clients are refused long before the limit that was chosen"),
         );
@@ -80,7 +88,7 @@ fn limits(facts: &Facts) -> Vec<Finding> {
         if let Some(limit) = facts.service.limit(property).filter(|limit| *limit < MEMORY_MIN) {
             let mebibytes = limit / 1024 / 1024;
             let what = format!("{property}= of the unit is {mebibytes} MiB; it takes 64");
-            let fix = format!("systemctl edit reelway.service, with: {property}=256M");
+            let fix = format!("systemctl edit {}, with: {property}=256M", facts.name.service());
             found.push(
                 problem("limits.memory", what, fix).because("each password that is checked takes 19 MiB for a moment"),
             );
@@ -106,6 +114,7 @@ mod tests {
 
     fn facts(service: &str) -> Facts {
         Facts {
+            name: Name::default(),
             service: Unit::of(service),
             io_uring_disabled: Some(0),
             congestion_control: "cubic".to_owned(),

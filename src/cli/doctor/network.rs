@@ -7,12 +7,13 @@ use serde_json::Value;
 use super::finding::{Finding, note, problem, well};
 use super::service;
 use crate::cli::machine;
-use crate::cli::unit::Unit;
+use crate::cli::unit::{Name, Unit};
 use crate::config::Config;
 
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
+    pub name: Name,
     /// Where it listens, or will.
     pub listens: Vec<IpAddr>,
     pub port: u16,
@@ -34,7 +35,7 @@ pub(super) struct Firewall {
     pub fix: String,
 }
 
-pub(super) fn gather(config: &Config, service: &Unit, socket: &Unit) -> Facts {
+pub(super) fn gather(config: &Config, name: &Name, service: &Unit, socket: &Unit) -> Facts {
     let addresses = match socket.is_installed() {
         true => service::listens(socket),
         false => config.server.addresses(),
@@ -43,6 +44,7 @@ pub(super) fn gather(config: &Config, service: &Unit, socket: &Unit) -> Facts {
     // Whoever opened the socket decides who may come in by it.
     let filter = if socket.is_installed() { socket } else { service };
     Facts {
+        name: name.clone(),
         listens: addresses.iter().map(std::net::SocketAddr::ip).collect(),
         port,
         has_socket_unit: socket.is_installed(),
@@ -103,12 +105,15 @@ fn is_closed_by(rules: &str, port: u16) -> bool {
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
-    let unit = if facts.has_socket_unit { "reelway.socket" } else { "reelway.service" };
+    let unit = if facts.has_socket_unit { facts.name.socket() } else { facts.name.service() };
     if !facts.listens.is_empty() && facts.listens.iter().all(IpAddr::is_loopback) {
+        if facts.name.is_instance() {
+            return vec![well("network.local", "only this machine itself can connect: its proxy")];
+        }
         let fix = match facts.has_socket_unit {
             true => format!(
-                "systemctl edit reelway.socket, with these three lines, then {}:\n[Socket]\nListenStream=\nListenStream={}",
-                service::RESTART_SOCKET,
+                "systemctl edit {unit}, with these three lines, then {}:\n[Socket]\nListenStream=\nListenStream={}",
+                facts.name.restart_both(),
                 facts.port
             ),
             false => "server.host = \"*\" in the configuration, then restart it".to_owned(),
@@ -117,7 +122,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         // Nothing below matters then.
         return found;
     }
-    found.extend(filter(facts, unit));
+    found.extend(filter(facts, &unit));
     if let Some(Firewall { name, fix }) = &facts.firewall {
         let what = format!("{name} drops what it does not know, and has no line for port {}, at a glance", facts.port);
         found.push(note("network.firewall", what).advise(fix.clone()));
@@ -140,8 +145,8 @@ fn filter(facts: &Facts, unit: &str) -> Vec<Finding> {
     };
     let refused: Vec<_> = facts.addresses.iter().filter(refused).collect();
     let (section, restart) = match facts.has_socket_unit {
-        true => ("[Socket]", service::RESTART_SOCKET),
-        false => ("[Service]", "systemctl restart reelway.service"),
+        true => ("[Socket]", facts.name.restart_both()),
+        false => ("[Service]", format!("systemctl restart {unit}")),
     };
     let mut found = Vec::new();
     if !refused.is_empty() && refused.len() == facts.addresses.len() {
@@ -207,6 +212,7 @@ mod tests {
 
     fn facts(addresses: &[(&str, u8)]) -> Facts {
         Facts {
+            name: Name::default(),
             listens: vec![Ipv6Addr::UNSPECIFIED.into()],
             port: 3000,
             has_socket_unit: true,

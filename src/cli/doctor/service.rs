@@ -1,6 +1,7 @@
 //! The service and its socket: installed, enabled, running, and the program that is on the disk.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -8,13 +9,10 @@ use serde_json::Value;
 use super::finding::{Finding, note, problem, well};
 use crate::cli::healthcheck;
 use crate::cli::machine::{self, Packager};
-use crate::cli::unit::Unit;
+use crate::cli::unit::{Name, Unit};
 use crate::config::Config;
 use crate::sys::{clock, unix};
 use crate::{daemon, limits};
-
-/// A socket whose service runs cannot be started (systemd.socket(5)): both are, and in one command.
-pub(super) const RESTART_SOCKET: &str = "systemctl restart reelway.socket reelway.service";
 
 /// How long a service on its way up is waited for: one that fails at once is to be seen between two of its attempts.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(3);
@@ -25,6 +23,7 @@ const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// What is known of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
+    pub name: Name,
     pub has_systemd: bool,
     pub service: Unit,
     pub socket: Unit,
@@ -42,6 +41,8 @@ pub(super) struct Facts {
     pub port: u16,
     /// Who listens on it, when it is neither the service nor systemd.
     pub stranger: Option<String>,
+    /// The folder of the state.
+    pub state: PathBuf,
     /// The process that holds the lock of the state.
     pub lock_holder: Option<u32>,
     pub packager: Packager,
@@ -66,8 +67,9 @@ pub(super) fn settled(name: &str) -> Unit {
     }
 }
 
-pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> Facts {
+pub(super) fn gather(name: &Name, service: &Unit, socket: &Unit, config: Option<&Config>) -> Facts {
     let mut facts = Facts {
+        name: name.clone(),
         has_systemd: std::path::Path::new("/run/systemd/system").exists(),
         service: service.clone(),
         socket: socket.clone(),
@@ -87,7 +89,8 @@ pub(super) fn gather(service: &Unit, socket: &Unit, config: Option<&Config>) -> 
     }
     let Some(config) = config else { return facts };
     facts.lock_holder = lock_holder(&config.directories.state.join("lock"));
-    let address = address(config, socket);
+    facts.state.clone_from(&config.directories.state);
+    let address = address(config, name, socket);
     facts.port = address.port();
     if facts.starting_for.is_some() {
         // It does not answer yet.
@@ -118,10 +121,10 @@ fn last_error(service: &Unit) -> Option<String> {
     told("_SYSTEMD_INVOCATION_ID").or_else(|| if has_said { None } else { told("INVOCATION_ID") })
 }
 
-/// Where the daemon is to be asked: where systemd listens for it, if it does.
-fn address(config: &Config, socket: &Unit) -> SocketAddr {
+/// Where the daemon is to be asked: where systemd listens for it, if it does. An instance listens nowhere else.
+fn address(config: &Config, name: &Name, socket: &Unit) -> SocketAddr {
     let of_config = config.server.addresses().first().copied().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let of_unit = socket.is_active().then(|| listens(socket).into_iter().next()).flatten();
+    let of_unit = (socket.is_active() || name.is_instance()).then(|| listens(socket).into_iter().next()).flatten();
     healthcheck::reachable(of_unit.unwrap_or(of_config))
 }
 
@@ -188,9 +191,12 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     found.extend(running(facts));
     if let Some(stranger) = &facts.stranger {
         let fix = match facts.socket.is_installed() {
+            true if facts.name.is_instance() => "stop it, or take another instance: its port is in its name".to_owned(),
             true => format!(
-                "stop it, or choose another port: systemctl edit reelway.socket, with these three lines, then {RESTART_SOCKET}:\n\
-                 [Socket]\nListenStream=\nListenStream=8080"
+                "stop it, or choose another port: systemctl edit {}, with these three lines, then {}:\n\
+                 [Socket]\nListenStream=\nListenStream=8080",
+                facts.name.socket(),
+                facts.name.restart_both()
             ),
             false => "stop it, or choose another server.port in the configuration".to_owned(),
         };
@@ -204,7 +210,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 fn units(facts: &Facts) -> Vec<Finding> {
     let (service, socket) = (&facts.service, &facts.socket);
     let mut found = Vec::new();
-    for (unit, name) in [(service, "reelway.service"), (socket, "reelway.socket")] {
+    for (unit, name) in [(service, facts.name.service()), (socket, facts.name.socket())] {
         match unit.get("LoadState") {
             "masked" => found.push(
                 problem("service.masked", format!("{name} is masked"), format!("systemctl unmask {name}"))
@@ -223,7 +229,7 @@ fn units(facts: &Facts) -> Vec<Finding> {
             );
         }
     }
-    found.extend(handover(service));
+    found.extend(handover(&facts.name, service));
     if !found.iter().any(|finding| finding.id == "service.masked") {
         found.extend(activation(facts));
     }
@@ -231,66 +237,64 @@ fn units(facts: &Facts) -> Vec<Finding> {
 }
 
 /// Whether the daemon hands over more than systemd keeps.
-fn handover(service: &Unit) -> Option<Finding> {
+fn handover(name: &Name, service: &Unit) -> Option<Finding> {
     let kept: u64 = service.get("FileDescriptorStoreMax").parse().ok()?;
     let variables = service.variables();
     let (_, handed, _) = variables.iter().rfind(|(name, _, _)| name == "FDSTORE")?;
     (handed.parse().is_ok_and(|handed: u64| handed > kept)).then(|| {
-        let what = format!("FileDescriptorStoreMax={kept} of reelway.service is less than Environment=FDSTORE={handed}");
+        let unit = name.service();
+        let what = format!("FileDescriptorStoreMax={kept} of {unit} is less than Environment=FDSTORE={handed}");
         let fix = format!(
-            "systemctl edit reelway, below [Service]: Environment=FDSTORE={kept}; then systemctl restart reelway.service"
+            "systemctl edit {name}, below [Service]: Environment=FDSTORE={kept}; then systemctl restart {unit}"
         );
-        problem("service.handover", what, fix).because("a restart hands over more connections than systemd keeps: it cuts them")
+        problem("service.handover", what, fix)
+            .because("a restart hands over more connections than systemd keeps: it cuts them")
     })
 }
 
 /// Whether it runs, or will when somebody comes, or at boot.
 fn activation(facts: &Facts) -> Vec<Finding> {
     let (service, socket) = (&facts.service, &facts.socket);
+    let (service_name, socket_name) = (facts.name.service(), facts.name.socket());
+    let restart_both = facts.name.restart_both();
     let mut found = Vec::new();
     if service.has_failed() {
         found.push(failed(facts));
     } else if let Some(time) = facts.starting_for {
-        found.push(starting(service, time));
+        found.push(starting(facts, time));
     }
     if socket.is_installed() {
         if socket.is("ActiveState", "failed") {
             let why = format!("its result is {}", socket.get("Result"));
-            let fix = format!("systemctl reset-failed reelway.socket; {RESTART_SOCKET}");
-            found.push(problem("service.socket", "reelway.socket has failed: nobody can connect", fix).because(why));
+            let fix = format!("systemctl reset-failed {socket_name}; {restart_both}");
+            let what = format!("{socket_name} has failed: nobody can connect");
+            found.push(problem("service.socket", what, fix).because(why));
         } else if !socket.is_active() {
             let fix = match service.is_active() {
-                true => format!("systemctl enable reelway.socket; {RESTART_SOCKET}"),
-                false => "systemctl enable --now reelway.socket".to_owned(),
+                true => format!("systemctl enable {socket_name}; {restart_both}"),
+                false => format!("systemctl enable --now {socket_name}"),
             };
-            found.push(problem("service.socket", "reelway.socket is not started: nobody can connect", fix));
+            let what = format!("{socket_name} is not started: nobody can connect");
+            found.push(problem("service.socket", what, fix));
         } else if !service.is_active() && !service.has_failed() {
             found.push(well("service.waiting", "systemd listens; the first request starts it"));
         }
         if !socket.is_enabled() {
-            let fix = "systemctl enable reelway.socket";
-            found.push(problem(
-                "service.disabled",
-                "reelway.socket is not enabled: after a reboot nobody can connect",
-                fix,
-            ));
+            let what = format!("{socket_name} is not enabled: after a reboot nobody can connect");
+            found.push(problem("service.disabled", what, format!("systemctl enable {socket_name}")));
         }
     } else {
         if !service.is_active() && !service.has_failed() {
-            let fix = "systemctl enable --now reelway.service";
-            found.push(problem("service.stopped", "reelway.service is not started", fix));
+            let fix = format!("systemctl enable --now {service_name}");
+            found.push(problem("service.stopped", format!("{service_name} is not started"), fix));
         }
         if !service.is_enabled() {
-            let fix = "systemctl enable reelway.service";
-            found.push(problem(
-                "service.disabled",
-                "reelway.service is not enabled: after a reboot it is not there",
-                fix,
-            ));
+            let what = format!("{service_name} is not enabled: after a reboot it is not there");
+            found.push(problem("service.disabled", what, format!("systemctl enable {service_name}")));
         }
     }
     if let (Some(holder), None) = (facts.lock_holder, service.process()) {
-        let fix = format!("end it, as far as it is yours: kill {holder}; then systemctl restart reelway.service");
+        let fix = format!("end it, as far as it is yours: kill {holder}; then systemctl restart {service_name}");
         let what = format!("process {holder} uses the state, and is not the service");
         found.push(problem("service.lock", what, fix).because("the service cannot start beside it"));
     }
@@ -298,37 +302,39 @@ fn activation(facts: &Facts) -> Vec<Finding> {
 }
 
 fn failed(facts: &Facts) -> Finding {
-    let service = &facts.service;
+    let (service, name, unit) = (&facts.service, &facts.name, facts.name.service());
     let result = service.get("Result");
     let why = facts.last_error.clone().or_else(|| said(service)).unwrap_or_else(|| format!("its result is {result}"));
     if service.is_retried() {
         let what = match service.get("NRestarts") {
-            "" | "0" => format!("reelway.service has failed ({result}), and is tried again"),
-            count => format!("reelway.service has failed ({result}), and was tried again {count} times"),
+            "" | "0" => format!("{unit} has failed ({result}), and is tried again"),
+            "1" => format!("{unit} has failed ({result}), and was tried again once"),
+            count => format!("{unit} has failed ({result}), and was tried again {count} times"),
         };
-        let fix = "mend what it says here, or in journalctl -xeu reelway; systemd goes on trying, so that is enough";
+        let fix =
+            format!("mend what it says here, or in journalctl -xeu {name}; systemd goes on trying, so that is enough");
         return problem("service.failed", what, fix).because(why);
     }
     let fix = match result {
         "start-limit-hit" => {
-            "mend the cause (journalctl -u reelway -e), then: systemctl reset-failed reelway.service; \
-             systemctl restart reelway.socket reelway.service"
+            let both = name.restart_both();
+            format!("mend the cause (journalctl -u {name} -e), then: systemctl reset-failed {unit}; {both}")
         }
-        _ => "journalctl -xeu reelway; once that is mended: systemctl restart reelway.service",
+        _ => format!("journalctl -xeu {name}; once that is mended: systemctl restart {unit}"),
     };
-    problem("service.failed", format!("reelway.service has failed ({result})"), fix).because(why)
+    problem("service.failed", format!("{unit} has failed ({result})"), fix).because(why)
 }
 
 /// A start that takes long and says why is waited for, as the daemon asks systemd to.
-fn starting(service: &Unit, time: Duration) -> Finding {
-    let why = said(service);
+fn starting(facts: &Facts, time: Duration) -> Finding {
+    let (name, unit, why) = (&facts.name, facts.name.service(), said(&facts.service));
     let patience = if why.is_some() { limits::START_PATIENCE } else { START_TIME_MAX };
-    let what = format!("reelway.service has been starting for {} s", time.as_secs());
+    let what = format!("{unit} has been starting for {} s", time.as_secs());
     let why = why.unwrap_or_else(|| "it has not said what it does".to_owned());
     if time < patience {
         return note("service.starting", what).because(why);
     }
-    let fix = "journalctl -xeu reelway; if that does not tell: systemctl restart reelway.service";
+    let fix = format!("journalctl -xeu {name}; if that does not tell: systemctl restart {unit}");
     problem("service.starting", format!("{what}, and is not ready"), fix).because(why)
 }
 
@@ -340,14 +346,15 @@ fn said(service: &Unit) -> Option<String> {
 /// What the running daemon says.
 fn running(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
+    let restart = format!("systemctl restart {}", facts.name.service());
     if facts.runs_replaced_file {
-        let fix = "systemctl restart reelway.service";
-        found.push(problem("service.version", "the program on the disk was replaced since it was started", fix));
+        let what = "the program on the disk was replaced since it was started";
+        found.push(problem("service.version", what, restart.clone()));
     }
     match &facts.health {
         None => {}
         Some(Err(error)) => {
-            let fix = "systemctl restart reelway.service; if it stays so: journalctl -eu reelway";
+            let fix = format!("{restart}; if it stays so: journalctl -eu {}", facts.name);
             found.push(problem("service.silent", "the daemon runs and does not answer", fix).because(error.clone()));
         }
         Some(Ok(health)) => found.extend(answered(facts, health)),
@@ -358,9 +365,8 @@ fn running(facts: &Facts) -> Vec<Finding> {
                 note("service.admin", "its admin socket is for root and the service's user").advise("run this as root"),
             );
         } else {
-            let fix = "systemctl restart reelway.service";
             let what = "the daemon runs, but its admin socket cannot be reached";
-            found.push(problem("service.admin", what, fix).because(error.clone()));
+            found.push(problem("service.admin", what, restart).because(error.clone()));
         }
     }
     found
@@ -368,10 +374,15 @@ fn running(facts: &Facts) -> Vec<Finding> {
 
 fn answered(facts: &Facts, health: &Value) -> Vec<Finding> {
     let mut found = Vec::new();
+    let restart = format!("systemctl restart {}", facts.name.service());
     let (running, installed) = (health["version"].as_str().unwrap_or_default(), env!("CARGO_PKG_VERSION"));
     if running != installed && !facts.runs_replaced_file {
         let what = format!("version {running} runs, and {installed} is installed");
-        found.push(problem("service.version", what, "systemctl restart reelway.service"));
+        // A version is tried as an instance.
+        found.push(match facts.name.is_instance() {
+            true => note("service.version", what),
+            false => problem("service.version", what, restart.clone()),
+        });
     }
     match health["status"].as_str() {
         Some("draining") => found.push(note("service.draining", "it is about to stop")),
@@ -389,11 +400,11 @@ fn answered(facts: &Facts, health: &Value) -> Vec<Finding> {
                 found.push(note("kernel.ring", detail).because(why).advise(fix));
             }
             ("store", _) => {
-                let fix = "journalctl -eu reelway; df -h /var/lib/reelway";
+                let fix = format!("journalctl -eu {}; df -h {}", facts.name, facts.state.display());
                 found.push(problem("state.store", "the database does not answer", fix).because(detail));
             }
             ("library", _) => {
-                let fix = "the lines about the library below say what to do; then: systemctl restart reelway.service";
+                let fix = format!("the lines about the library below say what to do; then: {restart}");
                 found
                     .push(problem("library.daemon", "the daemon does not have the whole library", fix).because(detail));
             }
@@ -465,6 +476,31 @@ mod tests {
         let mut disabled = healthy();
         disabled.socket = Unit::of("LoadState=loaded\nUnitFileState=disabled\nActiveState=active");
         assert_eq!(marked(&judge(&disabled)), ["!service.disabled"]);
+    }
+
+    #[test]
+    fn an_instance_is_told_of_by_its_own_name() {
+        let units = [
+            ("ActiveState=failed\nResult=exit-code", "ActiveState=inactive"),
+            ("ActiveState=activating\nSubState=auto-restart", "ActiveState=failed"),
+            ("ActiveState=active\nMainPID=7\nEnvironment=FDSTORE=9\nFileDescriptorStoreMax=1", "NeedDaemonReload=yes"),
+        ];
+        for (service, socket) in units {
+            let mut told = facts(service, socket);
+            told.name = Name::of("reelway@3001");
+            told.lock_holder = Some(12);
+            told.stranger = Some("python3".to_owned());
+            told.health = Some(Err("refused".to_owned()));
+            for Finding { what, fix, .. } in judge(&told) {
+                let words = format!("{what} {}", fix.unwrap_or_default());
+                assert!(!words.contains("reelway.") && !words.contains("u reelway;"), "of the first: {words}");
+            }
+        }
+        // A version is tried as an instance, and is another for a reason.
+        let mut tried = healthy();
+        tried.name = Name::of("reelway@3001");
+        tried.health = Some(Ok(json!({"status": "ok", "version": "0.0.1"})));
+        assert_eq!(marked(&judge(&tried)), ["service.version"]);
     }
 
     #[test]

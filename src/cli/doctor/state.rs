@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::finding::{Finding, note, problem, well};
 use crate::cli::backup;
 use crate::cli::machine;
-use crate::cli::unit::Unit;
+use crate::cli::unit::{Name, Unit};
 use crate::config::Config;
 use crate::limits;
 use crate::store::backup::{Contents, Original, schema_known};
@@ -37,6 +37,7 @@ pub(super) struct Entry {
 /// What is known of the state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
+    pub name: Name,
     pub path: PathBuf,
     /// The name of the service's user, if there is a service.
     pub user: Option<String>,
@@ -63,9 +64,9 @@ pub(super) struct Facts {
     pub is_clock_kept: Option<bool>,
 }
 
-pub(super) fn gather(config: &Config, service: &Unit) -> Facts {
+pub(super) fn gather(config: &Config, name: &Name, service: &Unit) -> Facts {
     let path = config.directories.state.clone();
-    let mut facts = Facts { path: path.clone(), ..Facts::default() };
+    let mut facts = Facts { name: name.clone(), path: path.clone(), ..Facts::default() };
     if service.is_installed() {
         let name = Some(service.get("User")).filter(|name| !name.is_empty()).unwrap_or("root").to_owned();
         facts.user_number = Account::named(&name).ok().flatten().map(|account| account.user);
@@ -229,13 +230,14 @@ fn room(facts: &Facts) -> Vec<Finding> {
 
 fn database_found(facts: &Facts) -> Vec<Finding> {
     if facts.is_restore_unfinished {
-        let fix = "reelway restore FILE, once more, with the service stopped";
+        let fix = format!("{} restore FILE, once more, with the service stopped", facts.name.program());
         return vec![problem("state.restore", "a restore was cut off, and nothing starts until it is done", fix)];
     }
     match &facts.database {
         None => vec![note("state.fresh", "there is no database yet: it is made at the first start")],
         Some(Err(error)) => {
-            let fix = "systemctl stop reelway.socket reelway.service; reelway restore FILE";
+            let (socket, service, program) = (facts.name.socket(), facts.name.service(), facts.name.program());
+            let fix = format!("systemctl stop {socket} {service}; {program} restore FILE");
             vec![problem("state.database", "the database cannot be used", fix).because(error.clone())]
         }
         Some(Ok(contents)) => {
@@ -249,7 +251,7 @@ fn database_found(facts: &Facts) -> Vec<Finding> {
             }
             let accounts = if contents.users == 1 { "account" } else { "accounts" };
             if contents.admins == 0 {
-                let fix = "reelway user add NAME --role admin";
+                let fix = format!("{} user add NAME --role admin", facts.name.program());
                 let what = format!("no administrator may sign in ({} {accounts})", contents.users);
                 found.push(problem("state.admin", what, fix));
             }
@@ -280,7 +282,7 @@ fn key_found(facts: &Facts) -> Vec<Finding> {
 }
 
 fn backups(facts: &Facts) -> Vec<Finding> {
-    let advice = "reelway backup FILE, on another disk";
+    let advice = format!("{} backup FILE, on another disk", facts.name.program());
     match facts.backup_age {
         // There is nothing to lose yet.
         None if facts.database.is_none() => Vec::new(),
@@ -323,6 +325,7 @@ mod tests {
 
     fn healthy() -> Facts {
         Facts {
+            name: Name::default(),
             path: "/var/lib/reelway".into(),
             user: Some("reelway".into()),
             user_number: Some(990),

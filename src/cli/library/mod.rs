@@ -158,11 +158,9 @@ fn later(outcome: &Outcome) -> &'static str {
 
 /// The configuration as the service has it, and its unit, if that is installed.
 fn configuration(which: &Which, sources: &Sources) -> anyhow::Result<(Config, Option<Unit>)> {
-    let (config, unit) = (config::load(sources)?.config, unit(which, sources));
-    Ok(match unit {
-        Some(unit) => (unit.places(config), Some(unit)),
-        None => (config, None),
-    })
+    let (mut sources, unit) = (sources.clone(), unit(which, sources));
+    unit.iter().for_each(|unit| unit.lends_folders(&mut sources));
+    Ok((config::load(&sources)?.config, unit))
 }
 
 /// The installed unit, if the configuration that is changed is the one it reads.
