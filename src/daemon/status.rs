@@ -33,12 +33,13 @@ pub(super) struct Seen {
     pub signed_in: usize,
 }
 
-/// The line. Paths and what the database says stand in it, and may have line breaks.
-pub(super) fn line(seen: &Seen) -> String {
-    on_one_line(&said(seen))
+/// The line. Paths and what the database says stand in it, and may have line breaks. `program` is how a command about this
+/// daemon begins.
+pub(super) fn line(seen: &Seen, program: &str) -> String {
+    on_one_line(&said(seen, program))
 }
 
-fn said(seen: &Seen) -> String {
+fn said(seen: &Seen, program: &str) -> String {
     if let Some(connections) = seen.draining {
         return match connections {
             0 => "Draining: the last answers are out".to_owned(),
@@ -49,10 +50,10 @@ fn said(seen: &Seen) -> String {
         return format!("Degraded: {}", seen.troubles.join("; "));
     }
     if !seen.has_accounts {
-        return "Nobody has an account yet: sudo reelway user add NAME --role admin".to_owned();
+        return format!("Nobody has an account yet: sudo {program} user add NAME --role admin");
     }
     if !seen.has_roots {
-        return "There are no films yet: sudo reelway library add /path".to_owned();
+        return format!("There are no films yet: sudo {program} library add /path");
     }
     let films = match seen.scanning {
         Some(found) => format!("Scanning the library: {} so far", counted(found, "film", "films")),
@@ -89,8 +90,17 @@ pub(super) fn on_one_line(text: &str) -> String {
 }
 
 /// What was told last, and what is wrong as far as others than the library know.
-#[derive(Debug, Default)]
-pub(super) struct Status(Mutex<Known>);
+#[derive(Debug)]
+pub(super) struct Status {
+    program: String,
+    known: Mutex<Known>,
+}
+
+/// The words that a command about the daemon of this unit begins with: without them it would be about the first.
+fn program(unit: Option<&str>) -> String {
+    let name = unit.and_then(|unit| unit.strip_suffix(".service")).filter(|name| name.starts_with("reelway@"));
+    name.map_or_else(|| "reelway".to_owned(), |name| format!("reelway --unit {name}"))
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -104,7 +114,7 @@ struct Known {
 impl Status {
     /// Nothing was told yet.
     pub fn new() -> Arc<Status> {
-        Arc::default()
+        Arc::new(Status { program: program(systemd::unit().as_deref()), known: Mutex::default() })
     }
 
     /// Tells how it is, if that is not what was told last.
@@ -151,7 +161,7 @@ impl Status {
 
     fn now(&self, state: &State) -> String {
         let seen = self.look(state);
-        line(&seen)
+        line(&seen, &self.program)
     }
 
     fn look(&self, state: &State) -> Seen {
@@ -187,7 +197,7 @@ impl Status {
 
     /// Poisoned only by a panic between two of its values.
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -233,7 +243,16 @@ mod tests {
             (Seen { has_roots: false, ..well() }, "There are no films yet: sudo reelway library add /path"),
         ];
         for (seen, expected) in table {
-            assert_eq!(line(&seen), expected, "{seen:?}");
+            assert_eq!(line(&seen, "reelway"), expected, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn an_instance_names_itself_in_what_is_to_be_typed() {
+        let told = line(&Seen::default(), &program(Some("reelway@3001.service")));
+        assert_eq!(told, "Nobody has an account yet: sudo reelway --unit reelway@3001 user add NAME --role admin");
+        for other in [None, Some("reelway.service"), Some("session-3.scope"), Some("ssh@1.service")] {
+            assert_eq!(program(other), "reelway", "{other:?}");
         }
     }
 
@@ -241,9 +260,9 @@ mod tests {
     fn troubles_are_all_named() {
         let troubles = vec!["the root a is not available".to_owned(), "database: disk is full".to_owned()];
         let seen = Seen { troubles, ..well() };
-        assert_eq!(line(&seen), "Degraded: the root a is not available; database: disk is full");
+        assert_eq!(line(&seen, "reelway"), "Degraded: the root a is not available; database: disk is full");
         let missing = "the root a (/srv/a\nREADY=1\rx) is not available".to_owned();
-        let told = line(&Seen { troubles: vec![missing], ..well() });
+        let told = line(&Seen { troubles: vec![missing], ..well() }, "reelway");
         assert_eq!(told, "Degraded: the root a (/srv/a; READY=1; x) is not available");
     }
 

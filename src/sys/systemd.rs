@@ -82,6 +82,22 @@ pub fn watchdog() -> Option<Duration> {
     daemon::watchdog_enabled().ok().filter(|time| *time > 0).map(Duration::from_micros)
 }
 
+/// The service that this process is of, by its control group (cgroups(7)).
+pub fn unit() -> Option<String> {
+    // sd_pid_get_unit(3) asks for the group of process 1 as well, which ProtectProc= hides.
+    unit_of(&std::fs::read_to_string("/proc/self/cgroup").ok()?)
+}
+
+/// `0::/system.slice/reelway.service`; a group that was delegated to the service is below its own.
+fn unit_of(groups: &str) -> Option<String> {
+    let paths = groups.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let hierarchy = fields.next()?;
+        fields.next().filter(|_| matches!(hierarchy, "" | "name=systemd"))
+    });
+    paths.flat_map(|path| path.rsplit('/').find(|group| group.ends_with(".service"))).next().map(str::to_owned)
+}
+
 /// How many descriptors the service manager keeps for the process after us, while it restarts the service. systemd 254 says
 /// so itself; for older ones our unit does (`Environment=FDSTORE=`).
 pub fn store_capacity() -> usize {
@@ -135,5 +151,26 @@ fn barrier(patience: Duration) -> io::Result<()> {
 fn tell(words: &[(&str, &str)]) {
     if let Err(error) = daemon::notify(words.iter()) {
         tracing::debug!(%error, "the service manager could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_found_in_either_kind_of_control_groups() {
+        for (groups, expected) in [
+            ("0::/system.slice/reelway.service\n", Some("reelway.service")),
+            (
+                "0::/machine.slice/x.service/payload/system.slice/system-reelway.slice/reelway@3001.service/child\n",
+                Some("reelway@3001.service"),
+            ),
+            ("4:cpu:/a.service\n1:name=systemd:/system.slice/b.service\n0::/\n", Some("b.service")),
+            ("0::/user.slice/user-1000.slice/session-3.scope\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit_of(groups).as_deref(), expected, "{groups}");
+        }
     }
 }
