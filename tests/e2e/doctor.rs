@@ -158,7 +158,7 @@ fn strangers_and_silence_are_found() {
 #[test]
 fn a_service_that_is_not_there_is_not_mistaken_for_another() {
     let home = home(&films::folder());
-    for verb in [&["doctor"][..], &["user", "list"], &["healthcheck"], &["config", "show"]] {
+    for verb in [&["doctor"][..], &["user", "list"], &["library", "list"], &["healthcheck"], &["config", "show"]] {
         let told = home.run(&[&["--unit", "no-such@3001"], verb].concat(), "");
         assert_eq!(told.code, Some(1), "{}", told.everything());
         assert!(told.everything().contains("systemd has no no-such@3001.service"), "{}", told.everything());

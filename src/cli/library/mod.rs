@@ -16,7 +16,7 @@ use crate::cli::client::{Films, Server, plain};
 use crate::cli::library::roots::Roots;
 use crate::cli::library::service::{Change, Outcome};
 use crate::cli::print;
-use crate::cli::unit::{SERVICE, Unit, systemctl};
+use crate::cli::unit::{Name, SERVICE, Unit, systemctl};
 use crate::config::{self, Config, Sources};
 use crate::sys::account::Account;
 
@@ -158,21 +158,23 @@ fn later(outcome: &Outcome) -> &'static str {
 
 /// The configuration as the service has it, and its unit, if that is installed.
 fn configuration(which: &Which, sources: &Sources) -> anyhow::Result<(Config, Option<Unit>)> {
-    let (mut sources, unit) = (sources.clone(), unit(which, sources));
+    let (mut sources, unit) = (sources.clone(), unit(which, sources)?);
     unit.iter().for_each(|unit| unit.lends_folders(&mut sources));
     Ok((config::load(&sources)?.config, unit))
 }
 
 /// The installed unit, if the configuration that is changed is the one it reads.
-fn unit(which: &Which, sources: &Sources) -> Option<Unit> {
-    let name = if which.unit.contains('.') { which.unit.clone() } else { format!("{}.service", which.unit) };
-    let unit = Unit::installed(&name)?;
-    let is_its_own = match &sources.file {
+fn unit(which: &Which, sources: &Sources) -> anyhow::Result<Option<Unit>> {
+    let name = Name::of(&which.unit);
+    if name != Name::default() {
         // An instance reads a file that its unit names by a specifier: whoever names the instance knows.
-        Some(file) => name != SERVICE || unit.is_started_with(&file.to_string_lossy()),
+        return Unit::named(&name).map(Some);
+    }
+    let is_its_own = |unit: &Unit| match &sources.file {
+        Some(file) => unit.is_started_with(&file.to_string_lossy()),
         None => sources.default_file == std::path::Path::new(config::DEFAULT_FILE),
     };
-    is_its_own.then_some(unit)
+    Ok(Unit::installed(SERVICE).filter(is_its_own))
 }
 
 fn table(status: &Value) -> String {
