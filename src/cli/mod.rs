@@ -148,7 +148,7 @@ fn run(Arguments { common, verb }: Arguments) -> anyhow::Result<()> {
             serve::run(loaded, &sources)
         }
         Verb::User(verb) => user::run(verb, load(&meant()?)?.config),
-        Verb::Library(verb) => library::run(verb, &sources(Vec::new())),
+        Verb::Library(verb) => library::run(verb, &unit.unwrap_or_default(), &sources(Vec::new())),
         Verb::Token(verb) => token::run(verb, load(&meant()?)?.config),
         Verb::Link(verb) => link::run(verb, load(&meant()?)?.config),
         Verb::Sessions(verb) => sessions::run(verb, load(&meant()?)?.config),

@@ -132,7 +132,7 @@ plant_socket_stopped() { stop_it; }
 mend_socket_stopped() { back_up_again; }
 plant_socket_disabled() { systemctl disable reelway.socket; }
 mend_socket_disabled() { systemctl enable reelway.socket; }
-plant_service_failed() { service_line ExecStart= 'ExecStart=/bin/false' Restart=no; systemctl restart reelway.service; }
+plant_service_failed() { service_line ExecStart= 'ExecStart=/bin/false'; systemctl restart reelway.service; }
 mend_service_failed() { no_service_line; }
 plant_daemon_reload() { mkdir -p "$DROP_INS"; echo '[Service]' >"$DROP_INS/plant.conf"; }
 mend_daemon_reload() { rm "$DROP_INS/plant.conf"; systemctl daemon-reload; }

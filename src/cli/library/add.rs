@@ -20,14 +20,14 @@ use crate::cli::library::roots::Roots;
 use crate::cli::library::service::{self, Change, Outcome};
 use crate::cli::library::{Add, configuration, counted, films, later};
 use crate::cli::print;
-use crate::cli::unit::{SERVICE, Unit, systemctl};
+use crate::cli::unit::{Name, Unit, systemctl};
 use crate::config::{Config, Root, Sources};
 use crate::limits;
 use crate::sys::account::Account;
 use crate::sys::file;
 
-pub(super) fn run(add: &Add, sources: &Sources) -> anyhow::Result<()> {
-    let (config, unit) = configuration(&add.which, sources)?;
+pub(super) fn run(add: &Add, service: &Name, sources: &Sources) -> anyhow::Result<()> {
+    let (config, unit) = configuration(service, sources)?;
     let mut roots = Roots::find(sources.clone(), unit.as_ref())?;
     let path = resolved(&add.path)?;
     let known = roots.roots.iter().find(|root| root.path == path).cloned();
@@ -48,7 +48,7 @@ pub(super) fn run(add: &Add, sources: &Sources) -> anyhow::Result<()> {
     }
     // Before anything is opened for a library that cannot be.
     roots.check()?;
-    let case = Case { add, config: &config, unit: unit.as_ref(), path: &path, name: &name, roots: &before };
+    let case = Case { add, service, config: &config, unit: unit.as_ref(), path: &path, name: &name, roots: &before };
     let (change, films_seen) = case.make_readable()?;
     if known.is_none() {
         roots.write()?;
@@ -102,6 +102,7 @@ pub(super) fn drop_in_name(library: &str) -> String {
 /// One folder on its way into the library.
 struct Case<'a> {
     add: &'a Add,
+    service: &'a Name,
     config: &'a Config,
     unit: Option<&'a Unit>,
     path: &'a Path,
@@ -135,7 +136,7 @@ impl Case<'_> {
                 if is_needed {
                     bail!(
                         "nothing is stored: `{}`, run by root, does the above; or do it yourself, then add the folder again",
-                        with_fix(self.add, self.path)
+                        with_fix(self.add, self.service, self.path)
                     );
                 }
                 return Ok((change, findings.sight.films));
@@ -147,7 +148,11 @@ impl Case<'_> {
                 }
             }
         }
-        bail!("{} still cannot be read by the service; `reelway doctor` may know more", self.path.display())
+        bail!(
+            "{} still cannot be read by the service; `{} doctor` may know more",
+            self.path.display(),
+            self.service.program()
+        )
     }
 
     fn remedies(&self, subject: &Subject, findings: &Findings) -> anyhow::Result<Vec<Remedy>> {
@@ -278,15 +283,12 @@ impl Case<'_> {
 }
 
 /// What was asked for, as the command that also puts right what is missing.
-fn with_fix(add: &Add, path: &Path) -> String {
+fn with_fix(add: &Add, service: &Name, path: &Path) -> String {
     let mut words = vec![path.display().to_string()];
     if let Some(name) = &add.name {
         words.extend(["--name".to_owned(), name.clone()]);
     }
-    if add.which.unit != SERVICE {
-        words.extend(["--unit".to_owned(), add.which.unit.clone()]);
-    }
-    format!("reelway library add --fix {}", advice::shell_line(&words))
+    format!("{} library add --fix {}", service.program(), advice::shell_line(&words))
 }
 
 /// Looks for all that the remedies run before the first is applied, so that none is left half done.
@@ -329,7 +331,7 @@ fn tell(config: &Config, add: &Add, case: &Case<'_>, outcome: &Outcome, films_se
         let why = why.chain([root]).find_map(|named| named["reason"].as_str()).unwrap_or("see `reelway doctor`");
         bail!("'{name}' is stored, but the service cannot read {}: {why}", path.display());
     }
-    if add.which.json {
+    if add.printed.json {
         let found = root.map_or(serde_json::Value::Null, |root| root["found"].clone());
         let in_force = root.is_some();
         return print(&format!("{:#}\n", json!({"name": name, "path": path, "inForce": in_force, "found": found})));
@@ -344,7 +346,7 @@ fn tell(config: &Config, add: &Add, case: &Case<'_>, outcome: &Outcome, films_se
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::library::Which;
+    use crate::cli::library::Printed;
 
     #[test]
     fn each_library_has_a_drop_in_of_its_own() {
@@ -355,17 +357,15 @@ mod tests {
 
     #[test]
     fn the_command_that_puts_right_is_about_the_same_service_and_name() {
-        let add = |name: Option<&str>, unit: &str| Add {
-            path: PathBuf::from("Videos"),
-            name: name.map(str::to_owned),
-            fix: false,
-            which: Which { unit: unit.to_owned(), json: false },
+        let command = |name: Option<&str>, service: &Name| {
+            let (path, name) = (PathBuf::from("Videos"), name.map(str::to_owned));
+            let add = Add { path, name, fix: false, printed: Printed { json: false } };
+            with_fix(&add, service, Path::new("/home/ann/Videos"))
         };
-        let command = |add: &Add| with_fix(add, Path::new("/home/ann/Videos"));
-        assert_eq!(command(&add(None, SERVICE)), "reelway library add --fix /home/ann/Videos");
+        assert_eq!(command(None, &Name::default()), "reelway library add --fix /home/ann/Videos");
         assert_eq!(
-            command(&add(Some("my films"), "reelway@3001")),
-            "reelway library add --fix /home/ann/Videos --name 'my films' --unit reelway@3001"
+            command(Some("my films"), &Name::of("reelway@3001")),
+            "reelway --unit reelway@3001 library add --fix /home/ann/Videos --name 'my films'"
         );
     }
 

@@ -33,14 +33,14 @@ pub(super) enum LibraryVerb {
         /// The name of the library, as the list shows it
         name: String,
         #[command(flatten)]
-        which: Which,
+        printed: Printed,
     },
     /// List the folders of films
-    List(Which),
+    List(Printed),
     /// Have all folders looked through, and wait for what comes of it
-    Scan(Which),
+    Scan(Printed),
     /// Show how far a scan is, or what the last one came to
-    Status(Which),
+    Status(Printed),
 }
 
 #[derive(Args)]
@@ -54,32 +54,30 @@ pub(super) struct Add {
     #[arg(long, visible_alias = "yes")]
     fix: bool,
     #[command(flatten)]
-    which: Which,
+    printed: Printed,
 }
 
 #[derive(Args)]
-pub(super) struct Which {
-    /// The service that is to read it, for a host with several: reelway@NAME
-    #[arg(long, value_name = "UNIT", default_value = SERVICE)]
-    unit: String,
+pub(super) struct Printed {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
+/// Runs the verb for the service that is to read the films.
+pub(super) fn run(verb: LibraryVerb, service: &Name, sources: &Sources) -> anyhow::Result<()> {
     match verb {
-        LibraryVerb::Add(add) => add::run(&add, sources),
-        LibraryVerb::Remove { name, which } => remove(&name, &which, sources),
-        LibraryVerb::List(which) => {
-            let status = status(&which, sources)?;
-            print(&match which.json {
+        LibraryVerb::Add(add) => add::run(&add, service, sources),
+        LibraryVerb::Remove { name, printed } => remove(&name, &printed, service, sources),
+        LibraryVerb::List(printed) => {
+            let status = status(service, sources)?;
+            print(&match printed.json {
                 true => format!("{:#}\n", json!({"items": status["roots"], "next": null})),
                 false => table(&status),
             })
         }
-        LibraryVerb::Scan(which) => {
-            let (config, unit) = configuration(&which, sources)?;
+        LibraryVerb::Scan(printed) => {
+            let (config, unit) = configuration(service, sources)?;
             if Server::running(&config).is_none() && unit.is_some() {
                 eprintln!(
                     "note: the service does not run, so this looks without its sandbox, which may hide some films"
@@ -88,18 +86,18 @@ pub(super) fn run(verb: LibraryVerb, sources: &Sources) -> anyhow::Result<()> {
             let server = Server::find(config, Films::Wanted)?;
             server.ask("POST", "/api/library/scan", None)?;
             let status = service::watch_scan(&server, |status| eprintln!("{} films so far", status["found"]))?;
-            print(&if which.json { format!("{status:#}\n") } else { summary(&status) })
+            print(&if printed.json { format!("{status:#}\n") } else { summary(&status) })
         }
-        LibraryVerb::Status(which) => {
-            let status = status(&which, sources)?;
-            print(&if which.json { format!("{status:#}\n") } else { summary(&status) })
+        LibraryVerb::Status(printed) => {
+            let status = status(service, sources)?;
+            print(&if printed.json { format!("{status:#}\n") } else { summary(&status) })
         }
     }
 }
 
 /// The library's status: the daemon's, or, while the installed service rests, what it would see.
-fn status(which: &Which, sources: &Sources) -> anyhow::Result<Value> {
-    let (config, unit) = configuration(which, sources)?;
+fn status(service: &Name, sources: &Sources) -> anyhow::Result<Value> {
+    let (config, unit) = configuration(service, sources)?;
     let unit = unit.filter(|_| Account::own().is_root());
     if unit.is_none() || Server::running(&config).is_some() {
         return Server::find(config, Films::Wanted)?.ask("GET", "/api/library/status", None);
@@ -115,18 +113,19 @@ fn status(which: &Which, sources: &Sources) -> anyhow::Result<Value> {
     }))
 }
 
-fn remove(name: &str, which: &Which, sources: &Sources) -> anyhow::Result<()> {
-    let (config, unit) = configuration(which, sources)?;
+fn remove(name: &str, printed: &Printed, service: &Name, sources: &Sources) -> anyhow::Result<()> {
+    let (config, unit) = configuration(service, sources)?;
     let mut roots = Roots::find(sources.clone(), unit.as_ref())?;
     let position = roots.roots.iter().position(|root| root.name == name);
-    let position = position
-        .with_context(|| format!("there is no library '{name}'; `reelway library list` shows which there are"))?;
+    let position = position.with_context(|| {
+        format!("there is no library '{name}'; `{} library list` shows which there are", service.program())
+    })?;
     let root = roots.roots.remove(position);
     roots.write()?;
     let change = take_drop_in_away(unit.as_ref(), name)?;
     let is_gone = |status: &Value| service::root_of(status, name).is_none();
     let outcome = service::take_over(&config, unit.as_ref(), change, is_gone)?;
-    if which.json {
+    if printed.json {
         let in_force = matches!(outcome, Outcome::InForce(_));
         return print(&format!("{:#}\n", json!({"name": root.name, "path": root.path, "inForce": in_force})));
     }
@@ -157,18 +156,17 @@ fn later(outcome: &Outcome) -> &'static str {
 }
 
 /// The configuration as the service has it, and its unit, if that is installed.
-fn configuration(which: &Which, sources: &Sources) -> anyhow::Result<(Config, Option<Unit>)> {
-    let (mut sources, unit) = (sources.clone(), unit(which, sources)?);
+fn configuration(service: &Name, sources: &Sources) -> anyhow::Result<(Config, Option<Unit>)> {
+    let (mut sources, unit) = (sources.clone(), unit(service, sources)?);
     unit.iter().for_each(|unit| unit.lends_folders(&mut sources));
     Ok((config::load(&sources)?.config, unit))
 }
 
 /// The installed unit, if the configuration that is changed is the one it reads.
-fn unit(which: &Which, sources: &Sources) -> anyhow::Result<Option<Unit>> {
-    let name = Name::of(&which.unit);
-    if name != Name::default() {
+fn unit(service: &Name, sources: &Sources) -> anyhow::Result<Option<Unit>> {
+    if *service != Name::default() {
         // An instance reads a file that its unit names by a specifier: whoever names the instance knows.
-        return Unit::named(&name).map(Some);
+        return Unit::named(service).map(Some);
     }
     let is_its_own = |unit: &Unit| match &sources.file {
         Some(file) => unit.is_started_with(&file.to_string_lossy()),
