@@ -248,7 +248,7 @@ async fn ask(shard: &Shard, peer: &Peer<'_>, plays: &Plays) -> Result<Watcher, E
         ended = watch.broken() => return Err(ended),
         answer = until_answered(limits::RESUME_PATIENCE, async || may_watch(shard, plays).await) => answer,
     };
-    answer.map_err(Ended::Unasked)?.ok_or(Ended::Stopped)
+    answer.map_err(|fault| Ended::Unasked(Box::new(fault)))?.ok_or(Ended::Stopped)
 }
 
 /// Asks the database again for as long as it fails, and no longer than `patience`.

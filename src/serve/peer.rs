@@ -61,8 +61,8 @@ pub(super) enum Ended {
     Truncated,
     /// The disk failed.
     Disk(io::Error),
-    /// It was handed over, and the database does not say whether it may go on.
-    Unasked(Fault),
+    /// It was handed over, and the database does not say whether it may go on. Boxed, because it is rare and the others are small.
+    Unasked(Box<Fault>),
     /// Nothing is wrong: the process after us sends the rest.
     Halted,
 }
