@@ -166,9 +166,9 @@ pub const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// not answer for minutes, and nobody else is served meanwhile.
 pub const HANDOVER_REOPEN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the slot of a playback that the process before has left is kept for its connections: they ask the database first.
-pub const PLAYBACK_AWAITED_FOR: Duration = Duration::from_secs(10);
+pub const PLAYBACK_AWAITED_FOR: Duration = Duration::from_secs(15);
 /// For how long a database that fails is asked again whether a film may go on: what is wrong with it mostly passes.
-pub const RESUME_PATIENCE: Duration = Duration::from_secs(3);
+pub const RESUME_PATIENCE: Duration = Duration::from_secs(5);
 /// How often meanwhile.
 pub const RESUME_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Bytes of the note that goes with it, at most: an idle connection takes about 60, and one with a full inbox 22 KiB.
@@ -395,6 +395,6 @@ const _: () = {
     assert!(STORE_GROUP_MAX <= STORE_QUEUE_MAX);
     assert!(PACED_NOT_SENT_BYTES_MIN < NOT_SENT_BYTES);
     assert!(LIST_ITEMS_DEFAULT <= LIST_ITEMS_MAX);
-    assert!(RESUME_PATIENCE.as_millis() < PLAYBACK_AWAITED_FOR.as_millis());
+    assert!(RESUME_PATIENCE.as_millis() + 5000 < PLAYBACK_AWAITED_FOR.as_millis());
     assert!(ENDED_LINKS_MAX <= LINKS_MAX);
 };

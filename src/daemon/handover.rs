@@ -74,7 +74,7 @@ pub(super) fn hand_over(
     if cut > 0 {
         tracing::warn!(
             name: messages::HAND_OVER_FAILED, connections = cut,
-            "requests took too long to be answered; their connections end"
+            "connections that were not finished in time end"
         );
     }
     let (connections, left_out) = handover::fitting(state.take_given_up(), systemd::store_capacity());

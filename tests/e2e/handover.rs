@@ -370,7 +370,7 @@ fn a_change_that_is_not_answered_in_time_is_cut_and_said_so() {
     client.send(request("POST", "/api/auth/login", &fields) + &body);
     client.wait_until_read();
     daemon.signal(Signal::TERM);
-    let event = daemon.log.wait_for("requests took too long to be answered; their connections end");
+    let event = daemon.log.wait_for("connections that were not finished in time end");
     assert_eq!(event["metadata"]["connections"], 1, "{event}");
     client.expect_closed();
     drop(stopped);

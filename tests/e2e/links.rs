@@ -222,11 +222,11 @@ fn links_go_with_who_made_them() {
 
 /// Plays a film by a link that is over while it plays.
 pub fn play_beyond_the_end(daemon: &Daemon, name: &str) -> Client {
-    let (_, path) = link(daemon, &daemon.token, name, Some(&json!({"expiresIn": 2})));
+    let (_, path) = link(daemon, &daemon.token, name, Some(&json!({"expiresIn": 5})));
     let mut client = Client::connect_narrow(daemon.address);
     client.ask("GET", &path, &[]);
     assert_eq!(client.head().status, 200);
-    eventually("it has ended", SOON, || (play(daemon, &path, "mpv", "bytes=0-9").head.status == 401).then_some(()));
+    eventually("it has ended", PATIENCE, || (play(daemon, &path, "mpv", "bytes=0-9").head.status == 401).then_some(()));
     client
 }
 

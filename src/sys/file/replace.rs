@@ -6,14 +6,18 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Puts a file with these bytes and permission bits at `path`, in place of what is there. Folders that are missing are made.
+/// Puts a file with these bytes and permission bits at `path`, in place of what is there: of a link, too, and not of what that
+/// leads to. Folders that are missing are made.
 ///
 /// # Errors
 /// What the file system says. What was there is there still, unless it was the last step that failed.
 pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(folder)?;
+    for parent in missing.iter().filter_map(|folder| folder.parent()) {
+        sync_folder(parent)?;
+    }
     // A name that begins with a dot is read by nobody.
     let name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_string_lossy();
     let draft = folder.join(format!(".{name}.{}", std::process::id()));
@@ -32,7 +36,12 @@ pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
         // What is left of it is in nobody's way.
         let _ = fs::remove_file(&draft);
     })?;
-    File::open(folder)?.sync_all()
+    sync_folder(folder)
+}
+
+/// Has the names in a folder on the disk. Of a name alone the folder is the one we are in.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()
 }
 
 #[cfg(test)]
