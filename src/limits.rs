@@ -15,6 +15,11 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Header fields of one request. Costs 3.2 KiB of stack while a head is being parsed.
 pub const FIELDS_MAX: usize = 100;
+/// Lines of `Forwarded` or `X-Forwarded-For` that are kept of one request, the last ones; a proxy adds one at most. Costs 16 bytes
+/// a line.
+pub const FORWARDED_LINES_MAX: usize = 4;
+/// Proxies, one behind the other, that are believed whom they ask for: more than anybody has.
+pub const FORWARDED_HOPS_MAX: usize = 16;
 /// Empty lines passed over before a request line (RFC 9112 §2.2); with one more the head is refused.
 pub const EMPTY_LINES_MAX: usize = 2;
 /// Parts of one answer, after ranges that overlap or touch have been joined. More are answered with the whole file

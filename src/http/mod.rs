@@ -8,7 +8,8 @@
 //! ```text
 //! bytes -> request -> target            who asks for what       RFC 9112, RFC 3986
 //!             `-> fields -> conditional whether to send it      RFC 9110 §13
-//!                      `-> range        which bytes of it       RFC 9110 §14
+//!                      |-> range        which bytes of it       RFC 9110 §14
+//!                      `-> forwarded    whom a proxy asks for   RFC 7239
 //! response, multipart, reject           what we say             RFC 9110 §15, RFC 2046 §5.1, RFC 9457
 //! cors                                  who may read it         Fetch §3.2
 //! date, media_type                      small tables            RFC 9110 §5.6.7, RFC 6266
@@ -19,6 +20,7 @@
 pub mod conditional;
 pub mod cors;
 pub mod date;
+pub mod forwarded;
 pub mod media_type;
 pub mod multipart;
 pub mod range;

@@ -21,6 +21,9 @@ fn main() {
     for row in rows(include_str!("../vectors/request.txt"), 4) {
         write("request", row[0], &bytes(row[2]));
     }
+    for row in rows(include_str!("../vectors/forwarded.txt"), 5) {
+        write("request", row[0], &[b"GET / HTTP/1.1\r\nHost: a\r\n", bytes(row[2]).as_slice(), b"\r\n"].concat());
+    }
     for row in rows(include_str!("../vectors/target.txt"), 5) {
         write("target", row[0], &bytes(row[2]));
     }

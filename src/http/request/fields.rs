@@ -6,6 +6,7 @@
 //! RFC 9110 §5.3 (order and repetition), §5.5 (values), §10.1; RFC 9112 §6, §9.3.
 
 use super::Body;
+use crate::http::forwarded::{Form, Trail};
 use crate::http::reject::Reject;
 use crate::http::target::is_host_and_port;
 
@@ -41,6 +42,8 @@ pub struct Fields<'a> {
     /// Whether a proxy left a trace: `Via`, `Forwarded`, `X-Forwarded-…` or `X-Real-IP`, or an order to drop one of these
     /// (RFC 9110 §7.6.1). The peer is not the client then.
     pub is_forwarded: bool,
+    /// Whom it says that it was handed on for.
+    pub trail: Trail<'a>,
     /// Whether the body is compressed or otherwise coded: `Content-Encoding` with anything but `identity`.
     pub is_body_coded: bool,
 }
@@ -158,6 +161,7 @@ struct Seen<'a> {
     user_agent: Single<'a>,
     playback_session_id: Single<'a>,
     is_forwarded: bool,
+    trail: Trail<'a>,
     length: Option<u64>,
     encoding: Encoding,
     is_body_coded: bool,
@@ -190,6 +194,8 @@ impl<'a> Seen<'a> {
             b"origin" => self.origin.take(value),
             b"user-agent" => self.user_agent.take(value),
             b"x-playback-session-id" => self.playback_session_id.take(value),
+            b"forwarded" => self.trail.take(Form::Pairs, value),
+            b"x-forwarded-for" => self.trail.take(Form::Address, value),
             b"content-length" => self.take_length(value)?,
             b"content-encoding" => {
                 self.is_body_coded |= members(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity"));
@@ -286,6 +292,7 @@ impl<'a> Seen<'a> {
             user_agent: self.user_agent.text(),
             playback_session_id: self.playback_session_id.text(),
             is_forwarded: self.is_forwarded,
+            trail: self.trail,
             is_body_coded: self.is_body_coded,
         })
     }

@@ -1,5 +1,7 @@
 //! A head of any bytes: what is accepted is what a plain reading of its lines says, and no cut of it is another request.
 
+use std::net::IpAddr;
+
 use crate::http::request::{Body, Parsed, Request, method, parse};
 use crate::http::target::encode_path;
 use crate::limits::{FIELDS_MAX, HEAD_BYTES_MAX};
@@ -20,6 +22,7 @@ pub fn check(input: &[u8]) {
             }
             assert_eq!(method(input), Some(request.method), "the method is known even where the rest is not");
             is_unambiguous(head, &request);
+            is_of_somebody(head, &request);
             is_read_again(&request);
         }
         Ok(Parsed::Partial) => {
@@ -43,6 +46,22 @@ pub fn check(input: &[u8]) {
 fn cuts(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let length = bytes.len();
     (0..length).step_by(1 + length / 24).chain(length.checked_sub(1))
+}
+
+/// Nobody is believed who is not to be; and whatever a client has said of itself, the word of the proxy after it counts.
+fn is_of_somebody(head: &[u8], request: &Request<'_>) {
+    let (proxy, afar) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([203, 0, 113, 9]));
+    let nobody = request.fields.trail.client(proxy, |_| false);
+    assert_eq!((nobody.address, nobody.is_known), (proxy, false));
+    let known = request.fields.trail.client(proxy, |address| address == proxy);
+    assert_eq!(known.is_known, known.address != proxy);
+    let said = head.strip_suffix(b"\r\n").expect("a head ends with an empty line");
+    let head = [said, b"Forwarded: for=203.0.113.9\r\n\r\n"].concat();
+    if let Ok(Parsed::Complete { request, .. }) = parse(&head) {
+        let client = request.fields.trail.client(proxy, |address| address == proxy);
+        assert_eq!((client.address, client.is_known), (afar, true));
+        assert!(request.fields.is_forwarded);
+    }
 }
 
 /// The rules by which two parsers could read a head differently, line by line. RFC 9112 §2.2, §5, §6
