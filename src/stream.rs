@@ -5,7 +5,6 @@
 //! Asks no database and takes no lock.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -13,6 +12,7 @@ use uuid::Uuid;
 use crate::auth::presence::Sign;
 use crate::auth::{Caller, Grant};
 use crate::http::conditional::{self, Verdict};
+use crate::http::forwarded::Client;
 use crate::http::multipart::{self, Boundary};
 use crate::http::range::{self, Extent, Selection};
 use crate::http::reject::Reject;
@@ -65,7 +65,8 @@ pub fn shared_caching(grant: &Grant, now: Timestamp) -> Result<Caching, Reject> 
 ///
 /// # Errors
 /// 403 for the machine: a film is sent to somebody.
-pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -> Result<(Key, Watcher), Reject> {
+pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: Client) -> Result<(Key, Watcher), Reject> {
+    let Client { address: client, is_known } = client;
     let place = Player::Place(client, fields.user_agent);
     let (owner, session_id, player, sign) = match caller {
         Caller::User(account) | Caller::Player { account, .. } => {
@@ -77,7 +78,7 @@ pub fn part(caller: &Caller, video: Uuid, fields: &Fields<'_>, client: IpAddr) -
     };
     let player = fields.playback_session_id.map_or(player, Player::Named).number();
     let user_id = caller.user_id();
-    let is_near = !fields.is_forwarded && pace::is_near(client);
+    let is_near = is_known && pace::is_near(client);
     let max_bandwidth = caller.own_account().and_then(|account| account.max_bandwidth);
     Ok((Key { owner, video, player }, Watcher { user_id, session_id, client, is_near, max_bandwidth, sign }))
 }

@@ -32,6 +32,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("httparse", &["http/request.rs", "http/request/"]),
     ("httpdate", &["http/date.rs"]),
     ("io_uring", &["sys/ring.rs"]),
+    ("ipnet", &["config/prefix.rs"]),
     ("itoa", &["http/response.rs"]),
     ("jsonwebtoken", &["auth/token.rs", "auth/token/"]),
     ("memchr", &["http/request.rs"]),

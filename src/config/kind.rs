@@ -13,6 +13,7 @@ use figment::value::{Dict, Value};
 
 use super::given::{self, Content, Given, Member};
 use super::key;
+use super::prefix::Prefix;
 
 /// A type with its bounds, both inclusive.
 pub(super) enum Kind {
@@ -38,6 +39,8 @@ pub(super) enum Kind {
     Addresses,
     /// A list of origins of web pages, or `*`.
     Origins,
+    /// A list of addresses and prefixes.
+    Prefixes,
     /// A list of `{ name, path }`.
     Roots,
     /// Yes or no.
@@ -81,6 +84,7 @@ impl Kind {
             Kind::ListOf(words) => format!("a list of at least one of {}", words.join(", ")),
             Kind::Addresses => "a list of IP addresses with ports, such as \"192.168.1.9:3000\"".to_owned(),
             Kind::Origins => "a list of origins, such as \"https://tv.example.org\", or [\"*\"]".to_owned(),
+            Kind::Prefixes => "a list of IP addresses and prefixes, such as \"127.0.0.1\" or \"fd00::/8\"".to_owned(),
             Kind::Truth => "true or false".to_owned(),
             Kind::Roots => "a list of { name, path }, such as [{ name = \"films\", path = \"/srv/films\" }]".to_owned(),
         }
@@ -93,7 +97,7 @@ impl Kind {
         let read = match self {
             Kind::Integer { .. } => text.trim().parse().ok().map(Given::integer),
             Kind::Truth => text.trim().parse().ok().map(Given::truth),
-            Kind::ListOf(_) | Kind::Addresses | Kind::Origins | Kind::Roots if is_array => {
+            Kind::ListOf(_) | Kind::Addresses | Kind::Origins | Kind::Prefixes | Kind::Roots if is_array => {
                 given::from_toml(text.trim()).or_else(|| given::from_json(text))
             }
             // As in PATH; an empty part is nothing.
@@ -105,7 +109,8 @@ impl Kind {
             | Kind::OneOf(_)
             | Kind::ListOf(_)
             | Kind::Addresses
-            | Kind::Origins => None,
+            | Kind::Origins
+            | Kind::Prefixes => None,
         };
         read.unwrap_or_else(|| Given::text(text))
     }
@@ -136,6 +141,7 @@ impl Kind {
             }
             (Kind::Addresses, Content::List(items)) => each(items, address),
             (Kind::Origins, Content::List(items)) => each(items, origin),
+            (Kind::Prefixes, Content::List(items)) => each(items, prefix),
             (Kind::Truth, Content::Truth(truth)) => Ok(Value::from(*truth)),
             (Kind::Roots, Content::List(items)) => roots(items, base),
             _ => self.refuse(given),
@@ -230,6 +236,16 @@ fn origin(item: &Given) -> Result<String, String> {
         "has {}, but wants origins, such as \"https://tv.example.org\" or \"http://192.168.1.9:8080\".",
         item.shown()
     ))
+}
+
+fn prefix(item: &Given) -> Result<String, String> {
+    let read = match &item.content {
+        Content::Text(text) => text.parse().ok(),
+        Content::Integer(_) | Content::Truth(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => None,
+    };
+    let wanted =
+        || format!("has {}, but wants IP addresses or prefixes, such as \"127.0.0.1\" or \"fd00::/8\".", item.shown());
+    read.map(|prefix: Prefix| prefix.to_string()).ok_or_else(wanted)
 }
 
 fn address_wanted(item: &Given) -> String {

@@ -23,6 +23,7 @@ mod kind;
 mod layers;
 mod manual;
 mod option_table;
+mod prefix;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::log;
 pub use change::is_fixed;
 use layers::{Gathered, Setting};
 pub use manual::manual;
+pub use prefix::Prefix;
 pub use show::{sample, toml_text};
 
 /// The file read when none is named. That it is missing is no error.
@@ -380,6 +382,8 @@ pub struct Net {
     pub cors_origins: Vec<String>,
     /// Whether links may be kept by a cache that stands before this server.
     pub shared_cache: bool,
+    /// Proxies that are believed whom they ask for.
+    pub trusted_proxies: Vec<Prefix>,
 }
 
 /// Section `[power]`.

@@ -424,6 +424,20 @@ fn origins_are_kept_as_browsers_write_them() {
 }
 
 #[test]
+fn proxies_are_believed_by_address_or_prefix_and_none_by_default() {
+    for (file, proxies) in [
+        ("", &[][..]),
+        ("net.trusted_proxies = [\"127.0.0.1\", \"192.168.1.9/24\"]", &["127.0.0.1", "192.168.1.0/24"]),
+        ("net.trusted_proxies = [\"FD00::1\", \"::ffff:10.0.0.0/104\"]", &["fd00::1", "10.0.0.0/8"]),
+    ] {
+        let found = Place::file(file).load().config.net.trusted_proxies;
+        assert_eq!(found.iter().map(Prefix::to_string).collect::<Vec<_>>(), proxies, "{file}");
+    }
+    let place = Place::environment(&[("REELWAY_NET__TRUSTED_PROXIES", "[\"::1\"]")]);
+    assert_eq!(place.load().config.net.trusted_proxies, ["::1".parse().unwrap()]);
+}
+
+#[test]
 fn a_draft_is_read_as_if_it_stood_in_its_folder() {
     let root = |name: &str| format!("[library]\nroots = [{{ name = \"{name}\", path = \"/srv/{name}\" }}]\n");
     let mut place = Place::new(&[("reelway.toml", &root("main")), ("conf.d/library.toml", &root("old"))]);

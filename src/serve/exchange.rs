@@ -4,6 +4,7 @@
 //! no's come before the dear ones: a route before a token, a token before a file, a file before a pipe.
 
 use std::cell::OnceCell;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -13,8 +14,9 @@ use crate::api;
 use crate::api::settings::Settings;
 use crate::auth::carriers::{self, Carriers};
 use crate::auth::{Caller, Grant, Need};
+use crate::http::forwarded::Client;
 use crate::http::reject::Reject;
-use crate::http::request::{self, Body, Method, Parsed, Request};
+use crate::http::request::{self, Body, Fields, Method, Parsed, Request};
 use crate::http::response::{Envelope, Finished, Part, Response};
 use crate::library::open::Caching;
 use crate::limits;
@@ -65,9 +67,20 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
         Ok(Parsed::Complete { request, head_length }) => {
             let body = Incoming::new(&request, &inbox.pending()[head_length..]);
             let (request_id, user_id, session_id, playing) = Default::default();
-            let (request, now) = (&request, shard.now());
-            let exchange =
-                Exchange { shard, peer, request, now, body, request_id, user_id, session_id, playing, is_media: false };
+            let (request, now, client) = (&request, shard.now(), client(shard, peer, &request.fields));
+            let exchange = Exchange {
+                shard,
+                peer,
+                request,
+                client,
+                now,
+                body,
+                request_id,
+                user_id,
+                session_id,
+                playing,
+                is_media: false,
+            };
             exchange.run(head_length, turn).await
         }
         // The connection reads until a head is whole or refused; what is neither by now never will be.
@@ -79,13 +92,13 @@ pub(super) async fn run(shard: &Shard, peer: &Peer<'_>, inbox: &Inbox<'_>, turn:
 /// Says no to a client whose request we cannot name, beyond what `pending` begins with, and closes.
 pub(super) async fn refuse(shard: &Shard, peer: &Peer<'_>, pending: &[u8], reject: &Reject) -> Next {
     let request_id = Uuid::new_v4();
-    let refusal = refusal(shard, reject, request_id, peer, "");
+    let refusal = refusal(shard, reject, request_id, peer.address, "");
     let envelope = Envelope::without_request(request::method(pending), shard.date(shard.now()));
     let mut finished = refusal.finish(envelope, shard.heads.take());
     match send(shard, peer, &mut finished, &mut Turn::new()).await {
         Ok(()) => Next::Close,
         Err(Ended::Halted) => {
-            let asked = Asked { request_id, user_id: None, session_id: None, path: String::new() };
+            let asked = Asked { request_id, client: None, user_id: None, session_id: None, path: String::new() };
             Next::Halt { unsent: Box::new(Unsent { finished, plays: None, asked }), consumed: None }
         }
         Err(_) => Next::Reset,
@@ -111,6 +124,7 @@ struct Exchange<'a> {
     shard: &'a Shard,
     peer: &'a Peer<'a>,
     request: &'a Request<'a>,
+    client: Client,
     /// When its head was whole.
     now: Timestamp,
     body: Incoming<'a>,
@@ -264,7 +278,7 @@ impl Exchange<'_> {
     async fn take_part(&mut self, film: &Response<Film>, grant: &Grant, now: Timestamp) -> Result<(), Reject> {
         let Some(video) = film.file().filter(|_| self.request.method == Method::Get) else { return Ok(()) };
         let caller = grant.caller()?;
-        let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.peer.address)?;
+        let (key, watcher) = stream::part(caller, video.id, &self.request.fields, self.client)?;
         if let Caller::Guest(guest) = caller
             && !self.shard.state.services.guests.admits(guest, key.player, now)
         {
@@ -282,8 +296,8 @@ impl Exchange<'_> {
 
     /// The answer that says no. A page of another site may read why it has no film.
     fn refuse(&self, reject: &Reject) -> Response<Film> {
-        let refusal =
-            |reject| refusal(self.shard, reject, self.request_id(), self.peer, route::shown(&self.request.target));
+        let (client_ip, path) = (self.client.address, route::shown(&self.request.target));
+        let refusal = |reject| refusal(self.shard, reject, self.request_id(), client_ip, path);
         if !self.is_media {
             return refusal(reject);
         }
@@ -300,7 +314,7 @@ impl Exchange<'_> {
             return Ok(None);
         }
         let Some(carried) = carriers::carried(self.request, carriers)? else {
-            return Ok(self.peer.is_machine.then_some(Caller::Machine));
+            return Ok(self.is_machine().then_some(Caller::Machine));
         };
         let caller =
             api::auth::caller(&self.shard.state.services, &self.shard.proved, carried, || self.asking(), now).await?;
@@ -314,7 +328,13 @@ impl Exchange<'_> {
     }
 
     fn asking(&self) -> api::Asking {
-        api::Asking { request_id: self.request_id(), client_ip: self.peer.address, is_machine: self.peer.is_machine }
+        let (request_id, client_ip) = (self.request_id(), self.client.address);
+        api::Asking { request_id, client_ip, is_machine: self.is_machine() }
+    }
+
+    /// Whoever hands on what others ask is not the machine, wherever it comes in.
+    fn is_machine(&self) -> bool {
+        self.peer.is_machine && !self.request.fields.is_forwarded
     }
 
     fn request_id(&self) -> Uuid {
@@ -324,7 +344,8 @@ impl Exchange<'_> {
     fn asked(&self) -> Asked {
         let path = route::shown(&self.request.target).to_owned();
         let (user_id, session_id) = (self.user_id.get().copied(), self.session_id.get().copied());
-        Asked { request_id: self.request_id(), user_id, session_id, path }
+        let client = Some(self.client.address).filter(|address| *address != self.peer.address);
+        Asked { request_id: self.request_id(), client, user_id, session_id, path }
     }
 
     fn cut(&self, ended: Ended, parts: &[Part<Film>]) -> Next {
@@ -343,7 +364,7 @@ impl Asked {
             Part::Extent { file, .. } => Some(file.id.to_string()),
             Part::Bytes(_) => None,
         });
-        let (path, client_ip) = (self.path.as_str(), peer.address);
+        let (path, client_ip) = (self.path.as_str(), self.client.unwrap_or(peer.address));
         match ended {
             // Whoever halts hands it over, and cuts nothing.
             Ended::Gone | Ended::Halted => {
@@ -407,6 +428,17 @@ impl Asked {
     }
 }
 
+/// Who asks: the peer, or, where that is a proxy that is believed, whom it asks for. What others say of that is a trace of a
+/// proxy, and no more.
+fn client(shard: &Shard, peer: &Peer<'_>, fields: &Fields<'_>) -> Client {
+    if !fields.is_forwarded {
+        return Client { address: peer.address, is_known: true };
+    }
+    let settings = shard.state.services.settings();
+    let proxies = &settings.config.net.trusted_proxies;
+    fields.trail.client(peer.address, |address| proxies.iter().any(|proxy| proxy.contains(address)))
+}
+
 /// Waits until a request is to be answered by the process after us: one that may be asked twice (RFC 9110 §9.2.1), and that
 /// stands in the inbox as it came.
 async fn left_to_the_next(shard: &Shard, peer: &Peer<'_>, request: &Request<'_>) {
@@ -437,9 +469,9 @@ async fn play_later<'a>(
 
 /// The problem document of a refusal. The log has it under the id that the client is given, never above debug: what a
 /// stranger can cause must not fill a disk. What failed here was logged where it failed.
-fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, peer: &Peer<'_>, path: &str) -> Response<Film> {
+fn refusal(shard: &Shard, reject: &Reject, request_id: Uuid, client_ip: IpAddr, path: &str) -> Response<Film> {
     metrics::add(&shard.pump.counters.rejects, 1);
-    let (request_id, client_ip) = (request_id.to_string(), peer.address);
+    let request_id = request_id.to_string();
     let (status, reason) = (reject.status(), reject.reason());
     tracing::debug!(request_id, status, reason, path, %client_ip, "request refused");
     reject.response(&request_id)

@@ -22,6 +22,7 @@ mod note;
 mod tests;
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,8 @@ pub struct Plays {
 pub struct Asked {
     /// The id that the client was told, or would be.
     pub request_id: Uuid,
+    /// From where, if not from where the connection comes.
+    pub client: Option<IpAddr>,
     /// Who asked, if that is known.
     pub user_id: Option<Uuid>,
     /// By which session.

@@ -1,7 +1,7 @@
 //! The real binary and real clients: what somebody with curl, mpv, VLC or a TV meets, and what the kernel sees.
 //!
 //! Every test starts its own daemon (support/daemon.rs) and ends it by its own handle; nothing leaves loopback.
-//! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords (the API), players,
+//! Reading order: contract, messages, sockets, random, traversal (the wire), routes, roles, shapes, tokens, accounts, passwords, proxies (the API), players,
 //! cold, pacing, steady (the data path), fallback, faults, pump_faults, timeouts, admission, descriptors, lifecycle, manager, handover, kills,
 //! laptop, command_line, backup, doctor, regressions, distant, journal; harness tests the tools.
 
@@ -42,6 +42,7 @@ mod pacing;
 mod passwords;
 mod playbacks;
 mod players;
+mod proxies;
 mod pump_faults;
 mod random;
 mod regressions;

@@ -57,6 +57,17 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[net]\ntrusted_proxies = [\n  \"proxy.example\",\n  \"10.0.0.0/33\",\n  \"::1\",\n  7,\n  \"::1/128\",\n]",
+        &[
+            "3: net.trusted_proxies has \"proxy.example\", but wants IP addresses or prefixes, such as \"127.0.0.1\" or \
+             \"fd00::/8\".",
+            "4: net.trusted_proxies has \"10.0.0.0/33\", but wants IP addresses or prefixes, such as \"127.0.0.1\" or \
+             \"fd00::/8\".",
+            "6: net.trusted_proxies has 7, but wants IP addresses or prefixes, such as \"127.0.0.1\" or \"fd00::/8\".",
+            "7: net.trusted_proxies has \"::1/128\" twice.",
+        ],
+    ),
+    (
         "[log]\nlevel = \"loud\"",
         &["2: log.level is \"loud\", but must be \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."],
     ),

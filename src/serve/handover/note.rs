@@ -116,6 +116,8 @@ struct UnsentRow {
     close: bool,
     plays: Option<PlaysRow>,
     request_id: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     user_id: Option<Uuid>,
     asked_by: Option<Uuid>,
     path: String,
@@ -286,6 +288,7 @@ fn left_row(left: &Left, films: &mut Films) -> LeftRow {
                     credential_version: plays.credential_version,
                 }),
                 request_id: asked.request_id,
+                client: asked.client,
                 user_id: asked.user_id,
                 asked_by: asked.session_id,
                 path: asked.path.clone(),
@@ -332,8 +335,8 @@ fn unsent_of(row: UnsentRow, films: &[Option<Film>]) -> Option<Unsent> {
     }
     let length = parts.iter().map(Part::length).fold(0, u64::saturating_add);
     let finished = Finished { status: row.status, head: row.head.0, parts: parts.into(), length, close: row.close };
-    let UnsentRow { request_id, user_id, asked_by, path, .. } = row;
-    Some(Unsent { finished, plays, asked: Asked { request_id, user_id, session_id: asked_by, path } })
+    let UnsentRow { request_id, client, user_id, asked_by: session_id, path, .. } = row;
+    Some(Unsent { finished, plays, asked: Asked { request_id, client, user_id, session_id, path } })
 }
 
 fn playback_row(kept: &Kept) -> PlaybackRow {

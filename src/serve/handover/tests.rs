@@ -58,6 +58,7 @@ fn answering(films: &[&Film]) -> Left {
     let plays = Some(Plays { key: key(), watcher: watcher(), credential_version: Some(3) });
     let asked = Asked {
         request_id: Uuid::from_u128(1),
+        client: None,
         user_id: None,
         session_id: Some(Uuid::from_u128(2)),
         path: "/videos/a.mp4".into(),
@@ -89,7 +90,11 @@ fn copies(connections: &[Connection]) -> Vec<OwnedFd> {
 fn what_is_left_is_the_same_after_it_was_packed_and_unpacked() {
     let folder = tempfile::tempdir().unwrap();
     let [one, two] = ["a.mp4", "b.mp4"].map(|name| film(folder.path(), name));
-    let lefts = [Left::idle(b"GET /half"), answering(&[&one, &two]), answering(&[&one]), Left::closing()];
+    let mut proxied = answering(&[&one]);
+    if let Left::Answering { unsent, .. } = &mut proxied {
+        unsent.asked.client = Some([203, 0, 113, 9].into());
+    }
+    let lefts = [Left::idle(b"GET /half"), answering(&[&one, &two]), proxied, Left::closing()];
     let (connections, _clients): (Vec<_>, Vec<_>) = lefts.into_iter().map(connection).unzip();
     let kept = Kept {
         id: Uuid::from_u128(77),
