@@ -340,8 +340,8 @@ pub(super) const OPTIONS: &[Row] = &[
         "[]",
         "Proxies, by address or prefix, that are believed whom they ask for; one that comes by a Unix socket is 127.0.0.1. \
          Wrong passwords, viewers of a link and who is in the house then go by the client's address: the last of \
-         X-Forwarded-For, or of Forwarded where that is there, that is none of these. A proxy must add to one of these \
-         fields and drop the other, or clients can say who they are. Its connections stay its own: \
+         X-Forwarded-For, or of Forwarded, that is none of these. A proxy must add to one of these fields and drop the other: \
+         where both are there, neither is believed. Its connections stay its own: \
          net.connections_per_address has to be enough for all its clients.",
     )
     .example(r#"["127.0.0.1", "192.168.1.2"]"#),

@@ -8,19 +8,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::limits::{FORWARDED_HOPS_MAX, FORWARDED_LINES_MAX};
 
-/// The lines of one of the two fields: `Forwarded`, if it is there. The last ones are kept, inline.
+/// The lines of the one of the two fields that is there. The last ones are kept, inline.
+///
+/// Where both are there, nobody knows which of them the proxy has added to, and which it has passed on as its client made it up:
+/// then none is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trail<'a> {
     lines: [&'a [u8]; FORWARDED_LINES_MAX],
     count: usize,
-    form: Form,
+    form: Option<Form>,
+    has_both: bool,
 }
 
 /// How the members of a list are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// `X-Forwarded-For`: an address, with or without a port.
-    #[default]
     Address,
     /// `Forwarded`: pairs such as `for="[2001:db8::1]:4711"`.
     Pairs,
@@ -37,10 +40,11 @@ pub struct Client {
 
 impl<'a> Trail<'a> {
     pub(super) fn take(&mut self, form: Form, line: &'a [u8]) {
-        match (self.form, form) {
-            (Form::Pairs, Form::Address) => return,
-            (Form::Address, Form::Pairs) => *self = Trail { form, ..Trail::default() },
-            (Form::Address, Form::Address) | (Form::Pairs, Form::Pairs) => {}
+        if *self.form.get_or_insert(form) != form {
+            (self.count, self.has_both) = (0, true);
+        }
+        if self.has_both {
+            return;
         }
         if self.count == self.lines.len() {
             self.lines.rotate_left(1);
@@ -66,8 +70,9 @@ impl<'a> Trail<'a> {
 
     /// The members of the list from the right: an address, or nothing where none can be read.
     fn hops(&self) -> impl Iterator<Item = Option<IpAddr>> {
-        let Trail { lines, count, form } = *self;
-        lines.into_iter().take(count).rev().flat_map(move |line| Members { rest: Some(line), form })
+        let Trail { lines, count, form, .. } = *self;
+        let lines = lines.into_iter().take(count).rev();
+        lines.zip(form.into_iter().cycle()).flat_map(|(line, form)| Members { rest: Some(line), form })
     }
 }
 
