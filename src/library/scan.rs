@@ -1,14 +1,17 @@
 //! The scan: walks the roots and lists what can be played. Follows no link, as opening does not either.
 //!
-//! Each root is walked on a thread of its own, one after the other: see `walker.rs`.
+//! Each root is walked on a thread of its own, one after the other: see `walker.rs`. The walk begins at the root's open
+//! descriptor, not at its path, where another folder may stand by now: what is judged afterwards is the folder that was
+//! walked, also when its disk was unmounted meanwhile.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::DirEntry;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +25,7 @@ use crate::limits;
 use crate::log::messages;
 use crate::store::FoundVideo;
 use crate::store::Timestamp;
-use crate::sys::file;
+use crate::sys::file::{self, Root};
 
 /// What a scan has found.
 #[derive(Debug, Default)]
@@ -51,6 +54,10 @@ struct Walk {
     /// Which, 0-based.
     root: usize,
     root_name: String,
+    /// The root's path as configured, for people.
+    root_path: PathBuf,
+    /// The root, kept open for the walk.
+    directory: Arc<Root>,
     formats: Arc<[String]>,
     bag: Arc<Bag>,
 }
@@ -59,9 +66,10 @@ struct Walk {
 /// left to itself.
 pub(super) fn walk(library: &Library, patience: Duration, mut progress: impl FnMut(&Found)) -> Found {
     let mut found = Found { by_root: vec![0; library.roots().len()], ..Found::default() };
-    for (number, root) in library.roots().iter().enumerate().filter(|(_, root)| root.is_open()) {
-        let (root_name, path, formats) = (root.name.clone(), root.path.clone(), Arc::clone(&library.formats));
-        let work = move |bag| Walk { root: number, root_name, formats, bag }.folder(&path, "", 0);
+    let open = library.roots().iter().enumerate().filter_map(|(number, root)| Some((number, root, root.open()?)));
+    for (number, root, directory) in open {
+        let (root_name, root_path, formats) = (root.name.clone(), root.path.clone(), Arc::clone(&library.formats));
+        let work = move |bag| Walk { root: number, root_name, root_path, directory, formats, bag }.whole();
         let (so_far, end) = root.walker.watch(found, patience, work, |found| {
             progress(found);
             !library.is_superseded()
@@ -91,6 +99,23 @@ fn say_silent(root: &LibraryRoot, patience: Duration) {
 }
 
 impl Walk {
+    fn whole(&self) -> Result<(), GivenUp> {
+        self.folder(&self.top(), "", 0)
+    }
+
+    /// The root's descriptor as a path (proc_pid_fd(5)).
+    fn top(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_fd().as_raw_fd()))
+    }
+
+    /// A path of the walk, as people know it.
+    fn shown(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(self.top()) {
+            Ok(below) if !below.as_os_str().is_empty() => self.root_path.join(below),
+            _ => self.root_path.clone(),
+        }
+    }
+
     fn folder(&self, folder: &Path, below: &str, depth: usize) -> Result<(), GivenUp> {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) if depth <= limits::FOLDER_DEPTH_MAX => entries,
@@ -114,7 +139,8 @@ impl Walk {
     }
 
     fn unreadable(&self, folder: &Path, depth: usize, error: &std::io::Error) -> Result<(), GivenUp> {
-        let path = folder.display();
+        let shown = self.shown(folder);
+        let path = shown.display();
         if depth == 0 {
             tracing::warn!(
                 name: messages::ROOT_UNREADABLE, root = self.root_name, %path, %error,
@@ -155,7 +181,7 @@ impl Walk {
         }
         match self.video(entry, path) {
             Ok(video) => self.bag.step(|found| match found.videos.len() {
-                limits::VIDEOS_MAX.. => found.skip(&entry.path(), &"the index is full"),
+                limits::VIDEOS_MAX.. => found.skip(&self.shown(&entry.path()), &"the index is full"),
                 _ => {
                     found.by_root[self.root] += 1;
                     found.videos.push(video);
@@ -181,17 +207,19 @@ impl Walk {
         })
     }
 
-    /// Leaves an entry out. What is closed to us, or was removed this moment, is no film to anybody; whatever else fails is the
-    /// disk, and the film is there.
+    /// Leaves an entry out. What is closed to us is no film to anybody; whatever else fails is the disk, and the film is there.
+    /// Also one that was listed and cannot be found: a disk mounted below the root may just have gone, and if somebody deleted
+    /// it, the next scan says so.
     fn failed(&self, entry: &DirEntry, error: &std::io::Error) -> Result<(), GivenUp> {
-        if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) {
+        if error.kind() != ErrorKind::PermissionDenied {
             self.bag.step(|found| found.partial_roots.push(self.root))?;
         }
         self.skip(&entry.path(), error)
     }
 
     fn skip(&self, path: &Path, reason: &dyn std::fmt::Display) -> Result<(), GivenUp> {
-        self.bag.step(|found| found.skip(path, reason))
+        let path = self.shown(path);
+        self.bag.step(|found| found.skip(&path, reason))
     }
 }
 

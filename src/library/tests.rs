@@ -1,5 +1,7 @@
 //! Which root a path leads to, what a reload keeps, and whose films are gone after a scan.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::*;
 
 fn library(folder: &std::path::Path) -> Library {
@@ -172,6 +174,22 @@ fn an_empty_folder_is_a_disk_that_is_away_unless_films_were_found_in_that_very_f
     assert_eq!(scan(&library, 7), (None, 0, 0, 1), "somebody has deleted them");
     assert_eq!(scan(&self::library(folder.path()), 8), (None, 0, 0, 0), "which is remembered");
     store.close();
+}
+
+#[test]
+fn what_is_walked_is_the_folder_that_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = library(folder.path());
+    let [disk, unplugged] = ["films", "unplugged"].map(|name| folder.path().join(name));
+    std::fs::write(disk.join("shows/a.mp4"), "x").unwrap();
+    std::fs::write(disk.join(std::ffi::OsStr::from_bytes(b"\xe9.mp4")), "x").unwrap();
+    // The disk is taken out when the scan has begun and this root has not had its turn.
+    std::fs::rename(&disk, &unplugged).unwrap();
+    std::fs::create_dir(&disk).unwrap();
+    let found = scan::walk(&library, std::time::Duration::from_secs(60), |_| {});
+    assert_eq!((found.by_root[0], found.empty_roots), (1, vec![1]));
+    let shown = disk.join(std::ffi::OsStr::from_bytes(b"\xe9.mp4")).display().to_string();
+    assert_eq!(found.failed[0].path, shown, "people know it by the path of the configuration");
 }
 
 #[test]

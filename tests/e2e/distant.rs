@@ -1,11 +1,14 @@
 //! Roots that are not this machine's own: whoever answers for them may take his time, and only his viewers wait.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
+use crate::library::Disk;
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Home};
 use crate::support::films::Pattern;
@@ -157,8 +160,10 @@ fn a_disk_that_fails_while_it_is_read_loses_no_film() {
         Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
     };
     let daemon = Home::new(&distant.folder).start();
-    for (request, is_available) in [("READDIR", false), ("LOOKUP", true)] {
-        distant.fail(request, rustix::io::Errno::IO);
+    for (request, error, is_available) in
+        [("READDIR", Errno::IO, false), ("LOOKUP", Errno::IO, true), ("LOOKUP", Errno::NOENT, true)]
+    {
+        distant.fail(request, error);
         let (status, _) = scan(&daemon, PATIENCE);
         let root = &status["roots"][0];
         assert_eq!((&root["available"], &root["found"]), (&json!(is_available), &json!(0)), "{request}");
@@ -169,5 +174,44 @@ fn a_disk_that_fails_while_it_is_read_loses_no_film() {
         let root = &status["roots"][0];
         assert_eq!((&root["available"], &root["found"]), (&json!(true), &json!(1)), "{request}");
         assert_eq!((&status["added"], &status["removed"]), (&json!(0), &json!(0)), "{request}");
+    }
+}
+
+/// Goal: films of disks that are unmounted while they are scanned, as those that are pulled out, are not gone: neither of the one
+/// that is being looked through, nor of the one that comes next.
+#[test]
+fn a_disk_that_is_unmounted_while_it_is_scanned_loses_no_film() {
+    let place = tempfile::tempdir().unwrap();
+    let distant = match Distant::mounted_in(place.path()) {
+        Ok(distant) => distant,
+        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
+    };
+    let next = place.path().join("next");
+    std::fs::create_dir(&next).unwrap();
+    let disk = Disk::mounted_on(&next);
+    Pattern::of("next.mp4").write(&next.join("next.mp4"), 5000);
+    let roots = format!("{}:{}", distant.folder.display(), next.display());
+    let daemon = Home::new(Path::new(&roots)).start();
+    assert_eq!(listed(&daemon), ["film.mp4", "next.mp4"]);
+
+    let answering = Answering(&distant);
+    distant.delay("LOOKUP", 3600);
+    assert_eq!(daemon.fetch("POST", "/api/library/scan", &[]).head.status, 202);
+    eventually("the walk has begun", PATIENCE, || (threads(&daemon, "walk") == 1).then_some(()));
+    let unmounted = Command::new("umount").arg("--lazy").arg(&distant.folder).status().unwrap();
+    assert!(unmounted.success());
+    drop(disk);
+    drop(answering);
+    let status = eventually("the scan is over", PATIENCE, || {
+        let status = daemon.fetch("GET", "/api/library/status", &[]).json();
+        (status["state"] == "idle").then_some(status)
+    });
+    assert_eq!((&status["found"], &status["removed"]), (&json!(2), &json!(0)), "{status}");
+
+    // Now it is seen that they are away.
+    let (status, _) = scan(&daemon, PATIENCE);
+    assert_eq!((&status["found"], &status["removed"]), (&json!(0), &json!(0)), "{status}");
+    for root in status["roots"].as_array().unwrap() {
+        assert_eq!(root["available"], false, "{status}");
     }
 }

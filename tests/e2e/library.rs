@@ -124,10 +124,10 @@ fn the_empty_folder_of_a_disk_that_is_away_is_no_empty_library() {
 }
 
 /// A disk in memory; dropping it takes it out.
-struct Disk<'a>(&'a Path);
+pub struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
-    fn mounted_on(folder: &'a Path) -> Disk<'a> {
+    pub fn mounted_on(folder: &'a Path) -> Disk<'a> {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "reelway-test"]).arg(folder).status();
         assert!(mounted.unwrap().success());
         Disk(folder)
