@@ -240,7 +240,12 @@ impl Library {
     fn scan_in_turn(&self, store: &Store, now: Timestamp) {
         root::look_at(&self.roots, limits::ROOT_SCAN_PATIENCE);
         let so_far = |found: &Found| self.state.store(Arc::new(self.scan_state().so_far(found)));
-        let mut found = scan::walk(self, limits::ROOT_STALL_TIMEOUT, so_far);
+        let found = scan::walk(self, limits::ROOT_STALL_TIMEOUT, so_far);
+        self.take_over(found, store, now);
+    }
+
+    /// Puts what was found in the place of what was known.
+    fn take_over(&self, mut found: Found, store: &Store, now: Timestamp) {
         let missing_roots = self.missing(&found, store);
         self.say_empty(&missing_roots);
         let mut state = ScanState { missing_roots, ..self.scan_state().so_far(&found) };
@@ -269,7 +274,7 @@ impl Library {
             }
         }
         drop(storing);
-        self.keep_silent(&mut found);
+        self.keep_unknown(&mut found);
         (state.found, state.found_by_root) = (found.videos.len(), std::mem::take(&mut found.by_root));
         let index = Index::new(found.videos);
         let videos = index.len();
@@ -287,6 +292,7 @@ impl Library {
         let why = |number: usize, root: &LibraryRoot| match () {
             () if !root.is_open() => Some(root.absence()),
             () if found.silent_roots.contains(&number) => Some(Absence::Silent),
+            () if found.broken_roots.contains(&number) => Some(Absence::Unscanned),
             () if found.unreadable_roots.contains(&number) => Some(Absence::Missing),
             () if found.empty_roots.contains(&number) && had_films(&root.name) => root.emptiness(),
             () => None,
@@ -317,16 +323,17 @@ impl Library {
         }
     }
 
-    /// Films of roots that do not answer stay in the index: they are where they were, and may play.
-    fn keep_silent(&self, found: &mut Found) {
-        if found.silent_roots.is_empty() {
+    /// Films of roots that do not answer, or that nobody has asked, stay in the index: they are where they were, and may play.
+    fn keep_unknown(&self, found: &mut Found) {
+        if found.silent_roots.is_empty() && found.broken_roots.is_empty() {
             return;
         }
         let index = self.index();
         let seen: HashSet<Uuid> = found.videos.iter().map(|video| video.id).collect();
         let known = index.search("", Sort::Title, false).into_iter();
-        let kept = known.filter(|video| found.silent_roots.contains(&video.root) && !seen.contains(&video.id));
-        for video in kept.take(limits::VIDEOS_MAX.saturating_sub(seen.len())) {
+        let kept = known.filter(|video| found.is_unknown(video.root) && !seen.contains(&video.id));
+        let kept: Vec<&Video> = kept.take(limits::VIDEOS_MAX.saturating_sub(seen.len())).collect();
+        for video in kept {
             found.by_root[video.root] += 1;
             found.videos.push(video.clone());
         }

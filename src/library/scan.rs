@@ -37,6 +37,8 @@ pub(super) struct Found {
     pub partial_roots: Vec<usize>,
     /// Roots whose walk did not go on, or has not since an earlier scan: what was not found there is where it was.
     pub silent_roots: Vec<usize>,
+    /// Roots that we did not look through to the end, for a reason of our own: as with those that are silent.
+    pub broken_roots: Vec<usize>,
     /// Roots with nothing in them, not even a file that is no film.
     pub empty_roots: Vec<usize>,
     /// Entries that could not be read, whose names are not UTF-8, or that came after the last one there is room for.
@@ -75,27 +77,12 @@ pub(super) fn walk(library: &Library, patience: Duration, mut progress: impl FnM
             !library.is_superseded()
         });
         found = so_far;
-        match end {
-            End::Whole => {}
-            End::Broken => found.partial_roots.push(number),
-            End::Silent { is_new } => {
-                found.silent_roots.push(number);
-                if is_new {
-                    say_silent(root, patience);
-                }
-            }
-            End::Unwanted => break,
+        if end == End::Unwanted {
+            break;
         }
+        found.walked(number, root, end, patience);
     }
     found
-}
-
-/// Once for each walk that does not go on, not once for each scan that finds it so.
-fn say_silent(root: &LibraryRoot, patience: Duration) {
-    tracing::warn!(
-        name: messages::ROOT_SILENT, root = root.name, path = %root.path.display(), seconds = patience.as_secs(),
-        "library root does not answer"
-    );
 }
 
 impl Walk {
@@ -243,6 +230,36 @@ fn title(path: &str) -> String {
 }
 
 impl Found {
+    /// The walk of a root has ended so.
+    pub fn walked(&mut self, number: usize, root: &LibraryRoot, end: End, patience: Duration) {
+        let path = root.path.display();
+        match end {
+            End::Whole | End::Unwanted => {}
+            End::Broken(error) => {
+                self.broken_roots.push(number);
+                tracing::error!(
+                    name: messages::ROOT_UNSCANNED, root = root.name, %path, error,
+                    "library root could not be looked through"
+                );
+            }
+            End::Silent { is_new } => {
+                self.silent_roots.push(number);
+                // Once for each walk that does not go on, not once for each scan that finds it so.
+                if is_new {
+                    tracing::warn!(
+                        name: messages::ROOT_SILENT, root = root.name, %path, seconds = patience.as_secs(),
+                        "library root does not answer"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Whether films of this root may be where they were, though they were not found.
+    pub fn is_unknown(&self, root: usize) -> bool {
+        self.silent_roots.contains(&root) || self.broken_roots.contains(&root)
+    }
+
     fn skip(&mut self, path: &Path, reason: &dyn std::fmt::Display) {
         tracing::debug!(path = %path.display(), reason = %reason, "left out of the library");
         self.skipped += 1;

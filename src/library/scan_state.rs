@@ -47,6 +47,8 @@ pub enum Absence {
     Missing,
     /// Its disk does not answer.
     Silent,
+    /// It was not looked through to the end, for a reason that is not its own.
+    Unscanned,
     /// Its folder is empty, nothing is mounted there, and films are known that were in it.
     Unmounted,
     /// The same, where something is mounted.
@@ -60,6 +62,7 @@ impl Absence {
         match self {
             Absence::Missing => format!("the root {name} ({path}) is not available"),
             Absence::Silent => format!("the root {name} ({path}) does not answer"),
+            Absence::Unscanned => format!("the root {name} ({path}) could not be looked through; the log says why"),
             Absence::Unmounted => format!("nothing is mounted at {path} (the root {name})"),
             Absence::Empty => format!("the root {name} ({path}) is empty, and had films"),
         }

@@ -193,6 +193,28 @@ fn what_is_walked_is_the_folder_that_is_judged() {
 }
 
 #[test]
+fn films_of_a_root_that_could_not_be_looked_through_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+    let library = library(folder.path());
+    for film in ["films/a.mp4", "films/b.mp4", "shows/c.mp4"] {
+        std::fs::write(folder.path().join(film), "x").unwrap();
+    }
+    library.scan(&store, Timestamp::from_microseconds(1));
+    // There was no thread for the first root, or the walk of it has panicked.
+    let mut found = Found { by_root: vec![0; 3], ..Found::default() };
+    let end = walker::End::Broken("could not start a thread for it".into());
+    found.walked(0, &library.roots()[0], end, std::time::Duration::ZERO);
+    library.take_over(found, &store, Timestamp::from_microseconds(2));
+    let state = library.scan_state();
+    assert_eq!((state.absence("films"), state.found, state.removed), (Some(Absence::Unscanned), 2, 1), "c.mp4 is gone");
+    assert_eq!(library.index().len(), 2);
+    library.scan(&store, Timestamp::from_microseconds(3));
+    assert_eq!((library.scan_state().absence("films"), library.scan_state().added), (None, 1));
+    store.close();
+}
+
+#[test]
 fn a_folder_with_anything_in_it_is_believed_to_have_no_films() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("reelway.db")).unwrap();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::library::scan::Found;
 use crate::limits;
+use crate::sys::Fault;
 
 /// What is found, until it is taken away.
 #[derive(Debug)]
@@ -43,8 +44,8 @@ impl Bag {
 pub(super) enum End {
     /// All of the root was looked at.
     Whole,
-    /// There was no thread for it, or it has panicked.
-    Broken,
+    /// There was no thread for it, or it has panicked: in words.
+    Broken(String),
     /// It does not go on.
     Silent {
         /// Whether that was found just now.
@@ -107,10 +108,10 @@ impl Walker {
         };
         let thread = std::thread::Builder::new().name("walk".into()).spawn(walk);
         let end = match thread {
-            Err(_) => End::Broken,
+            Err(error) => End::Broken(Fault::new("start a thread for it", error).to_string()),
             Ok(thread) => match self.attend(&bag, patience, &mut goes_on) {
                 // It has said that it is over, so this is a moment.
-                End::Whole if thread.join().is_err() => End::Broken,
+                End::Whole if thread.join().is_err() => End::Broken("reelway made a mistake (a panic)".into()),
                 end => end,
             },
         };
@@ -143,7 +144,7 @@ impl Walker {
                 return End::Whole;
             }
             let bag = bag.lock();
-            let Some(found) = &*bag else { return End::Broken };
+            let Some(found) = &*bag else { return End::Unwanted };
             if !goes_on(found) {
                 return End::Unwanted;
             }
@@ -261,7 +262,7 @@ mod tests {
             panic!("a bug");
         };
         let (found, end) = walker.watch(begun(), PATIENCE, work, |_| true);
-        assert_eq!((found.by_root[0], end), (1, End::Broken));
+        assert!(matches!((found.by_root[0], &end), (1, End::Broken(why)) if why.contains("panic")), "{end:?}");
         assert!(!walker.is_stuck());
     }
 }

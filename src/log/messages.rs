@@ -105,6 +105,8 @@ pub const ROOT_MISSING: &str = "dd9bbea9c2f04eeba54e4b67451bf398";
 pub const ROOT_UNREADABLE: &str = "c414f0b8170642db9b19e2f6913de1f0";
 /// A root of the library does not answer while it is looked through.
 pub const ROOT_SILENT: &str = "8165aeaf7b4b475086b4a2da34077e2a";
+/// A root was not looked through to the end, for a reason that is not its own.
+pub const ROOT_UNSCANNED: &str = "aee8f355c4cd41268f71be67ef400bed";
 /// The folder of a root is empty although films are known that were in it: its disk may be away.
 pub const ROOT_EMPTY: &str = "a4dd401625914c1690756fd6586d0ff8";
 /// A folder of the library cannot be read.
