@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Home};
 use crate::support::films::{Pattern, url_path};
+use crate::support::slow_disk::leave_out;
 use crate::support::{PATIENCE, eventually, scratch};
 
 fn folder_with(films: &[&str]) -> TempDir {
@@ -138,7 +139,10 @@ impl Drop for Disk<'_> {
     fn drop(&mut self) {
         // Lazily, as one that is pulled out: the daemon has its folder open.
         let unmounted = Command::new("umount").arg("--lazy").arg(self.0).status();
-        assert!(unmounted.unwrap().success());
+        // No panic: that would end all tests when one has failed.
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} could not be unmounted", self.0.display());
+        }
     }
 }
 
@@ -147,7 +151,7 @@ impl Drop for Disk<'_> {
 #[test]
 fn a_disk_may_come_back_as_another_device() {
     if !rustix::process::geteuid().is_root() {
-        return; // Only root can mount.
+        return leave_out("only root can mount", std::env::var_os("CI").is_some());
     }
     let place = folder_with(&[]);
     let films = place.path().join("films");
@@ -301,7 +305,7 @@ fn what_cannot_be_added_is_refused_and_nothing_is_stored() {
 #[test]
 fn a_folder_that_the_service_may_not_read_is_explained_and_not_stored() {
     if !rustix::process::geteuid().is_root() {
-        return; // Only root can look as somebody else.
+        return leave_out("only root can look as somebody else", std::env::var_os("CI").is_some());
     }
     // Somewhere that everybody may enter.
     let films = tempfile::tempdir_in("/tmp").unwrap();
