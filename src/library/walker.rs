@@ -81,6 +81,22 @@ impl Drop for Leave {
     }
 }
 
+/// How far a walk was when it was seen to go on last.
+struct Pace {
+    steps: usize,
+    since: Instant,
+}
+
+impl Pace {
+    /// Whether there was no step for as long as `patience`, now that there are so many.
+    fn stands_still(&mut self, steps: usize, now: Instant, patience: Duration) -> bool {
+        if steps != self.steps {
+            *self = Pace { steps, since: now };
+        }
+        now.duration_since(self.since) >= patience
+    }
+}
+
 impl Walker {
     /// Whether a walk that did not go on has not ended yet.
     pub fn is_stuck(&self) -> bool {
@@ -138,7 +154,7 @@ impl Walker {
 
     /// Waits for the thread, as long as it goes on.
     fn attend(&self, bag: &Bag, patience: Duration, goes_on: &mut impl FnMut(&Found) -> bool) -> End {
-        let (mut steps, mut since) = (0, Instant::now());
+        let mut pace = Pace { steps: 0, since: Instant::now() };
         loop {
             if *self.wait(limits::SCAN_PROGRESS_INTERVAL.min(patience)) == Stage::Free {
                 return End::Whole;
@@ -148,9 +164,7 @@ impl Walker {
             if !goes_on(found) {
                 return End::Unwanted;
             }
-            if found.steps != steps {
-                (steps, since) = (found.steps, Instant::now());
-            } else if since.elapsed() >= patience {
+            if pace.stands_still(found.steps, Instant::now(), patience) {
                 break;
             }
         }
@@ -180,7 +194,10 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_millis(300);
+    /// For walks that go on, however slow this machine is.
+    const PATIENCE: Duration = Duration::from_secs(300);
+    /// For one that does not.
+    const SHORT: Duration = Duration::from_millis(300);
 
     fn step(bag: &Bag) -> Result<(), GivenUp> {
         bag.step(|found| found.by_root[0] += 1)
@@ -192,23 +209,32 @@ mod tests {
 
     #[test]
     fn a_walk_that_goes_on_may_take_longer_than_anybody_waits_for_a_step() {
+        let begun = Instant::now();
+        let mut pace = Pace { steps: 0, since: begun };
+        for (second, steps, expected) in
+            [(200, 0, false), (400, 1, false), (699, 1, false), (900, 2, false), (1199, 2, false), (1200, 2, true)]
+        {
+            let still = pace.stands_still(steps, begun + Duration::from_secs(second), PATIENCE);
+            assert_eq!(still, expected, "after {second} seconds");
+        }
+    }
+
+    #[test]
+    fn whoever_waits_is_told_how_far_a_walk_is() {
         let walker = Arc::new(Walker::default());
-        let (told, pauses) = mpsc::channel::<()>();
+        let (told, looks) = mpsc::channel();
         let work = move |bag: Arc<Bag>| {
-            for _ in 0..6 {
-                let _ = pauses.recv_timeout(PATIENCE / 3);
+            for _ in 0..2 {
                 step(&bag)?;
+                while looks.recv().unwrap() < bag.lock().as_ref().unwrap().steps {}
             }
             Ok(())
         };
-        let mut looks = 0;
-        let (found, end) = walker.watch(begun(), PATIENCE, work, |_| {
-            looks += 1;
+        let (found, end) = walker.watch(begun(), PATIENCE, work, |found| {
+            told.send(found.steps).unwrap();
             true
         });
-        drop(told);
-        assert_eq!((found.by_root[0], end), (6, End::Whole));
-        assert!(looks > 0, "it is told how far it is");
+        assert_eq!((found.by_root[0], end), (2, End::Whole));
     }
 
     #[test]
@@ -217,19 +243,19 @@ mod tests {
         let (release, held) = mpsc::channel::<()>();
         let (told, ended) = mpsc::channel();
         let work = move |bag: Arc<Bag>| {
-            step(&bag)?;
             let _ = held.recv();
             let after = step(&bag);
             told.send(after.is_err()).unwrap();
             after
         };
-        let (found, end) = walker.watch(begun(), PATIENCE, work, |_| true);
+        let found = Found { by_root: vec![1], ..Found::default() };
+        let (found, end) = walker.watch(found, SHORT, work, |_| true);
         assert_eq!((found.by_root[0], end), (1, End::Silent { is_new: true }), "what it had found is there");
         // Nobody begins another, and nobody waits for this one again.
         let since = Instant::now();
-        let (found, end) = walker.watch(found, Duration::from_secs(60), |_| panic!("a second thread"), |_| true);
+        let (found, end) = walker.watch(found, PATIENCE, |_| panic!("a second thread"), |_| true);
         assert_eq!((found.by_root[0], end), (1, End::Silent { is_new: false }));
-        assert!(since.elapsed() < Duration::from_secs(30) && walker.is_stuck());
+        assert!(since.elapsed() < PATIENCE && walker.is_stuck());
         release.send(()).unwrap();
         assert!(ended.recv().unwrap(), "what it finds later is not wanted, and it ends");
         while walker.is_stuck() {
@@ -250,7 +276,7 @@ mod tests {
         };
         let (_, end) = walker.watch(begun(), PATIENCE, work, |_| false);
         assert_eq!(end, End::Unwanted);
-        let (found, end) = walker.watch(begun(), Duration::from_secs(60), |bag| step(&bag), |_| true);
+        let (found, end) = walker.watch(begun(), PATIENCE, |bag| step(&bag), |_| true);
         assert_eq!((found.by_root[0], end), (1, End::Whole));
     }
 
