@@ -63,7 +63,7 @@ impl Absence {
             Absence::Missing => format!("the root {name} ({path}) is not available"),
             Absence::Silent => format!("the root {name} ({path}) does not answer"),
             Absence::Unscanned => format!("the root {name} ({path}) could not be looked through; the log says why"),
-            Absence::Unmounted => format!("nothing is mounted at {path} (the root {name})"),
+            Absence::Unmounted => format!("the root {name} ({path}) is empty, and had films; nothing is mounted there"),
             Absence::Empty => format!("the root {name} ({path}) is empty, and had films"),
         }
     }

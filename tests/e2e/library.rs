@@ -103,7 +103,7 @@ fn the_empty_folder_of_a_disk_that_is_away_is_no_empty_library() {
     fs::create_dir(&films).unwrap();
 
     let daemon = home.start();
-    let reason = format!("nothing is mounted at {} (the root films)", films.display());
+    let reason = format!("the root films ({}) is empty, and had films; nothing is mounted there", films.display());
     let status = scan(&daemon);
     let root = json!({"name": "films", "path": films, "available": false, "reason": reason, "found": 0});
     assert_eq!((&status["roots"][0], &status["removed"]), (&root, &json!(0)));
@@ -163,7 +163,10 @@ fn a_disk_may_come_back_as_another_device() {
     let reason = |status: &Value| status["roots"][0]["reason"].as_str().unwrap_or_default().to_owned();
     drop(disk);
     let away = scan(&daemon);
-    assert_eq!(reason(&away), format!("nothing is mounted at {} (the root films)", films.display()));
+    assert_eq!(
+        reason(&away),
+        format!("the root films ({}) is empty, and had films; nothing is mounted there", films.display())
+    );
     assert_eq!(away["removed"], 0);
     let disk = Disk::mounted_on(&films);
     write(&films, "a.mp4");
