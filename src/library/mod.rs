@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::http::media_type;
 use crate::library::index::{Index, Sort, Video};
 use crate::library::scan::Found;
+use crate::library::walker::Walkers;
 use crate::limits;
 use crate::log::messages;
 use crate::store::{Store, Timestamp};
@@ -61,6 +62,8 @@ pub struct Library {
     state: ArcSwap<ScanState>,
     /// Whether somebody scans: two at once would undo each other's work.
     is_taken: AtomicBool,
+    /// Who is in which folders: for this library, and those that it came from or that came from it.
+    walkers: Arc<Walkers>,
     /// Held by whoever writes to the store what he has found: this library, or one that it came from or that came from it.
     storing: Arc<Mutex<()>>,
     /// Whether another library is in force, so that what a scan finds here is of no use.
@@ -93,9 +96,10 @@ impl Library {
     /// Opens the roots. One that cannot be opened, or whose disk does not answer in a moment, is logged and has no films until
     /// a scan finds it; the others serve.
     pub fn open(roots: impl IntoIterator<Item = (String, PathBuf)>, formats: &[String]) -> Library {
-        let roots: Vec<_> = roots.into_iter().map(|(name, path)| LibraryRoot::new(name, path)).collect();
+        let walkers = Arc::<Walkers>::default();
+        let roots: Vec<_> = roots.into_iter().map(|(name, path)| LibraryRoot::new(name, path, &walkers)).collect();
         root::look_at(&roots, limits::ROOT_START_PATIENCE);
-        Library::of(roots, formats)
+        Library { walkers, ..Library::of(roots, formats) }
     }
 
     /// The library of other roots or formats, which knows of the films that are in both what is known here. It is to be scanned.
@@ -109,14 +113,15 @@ impl Library {
                 places[known] = Some(number);
                 self.roots[known].same()
             }
-            None => LibraryRoot::new(name, path),
+            None => LibraryRoot::new(name, path, &self.walkers),
         });
         let roots: Vec<_> = roots.collect();
         root::look_at(
             roots.iter().filter(|root| !self.roots.iter().any(|known| known.is(root))),
             limits::ROOT_START_PATIENCE,
         );
-        let library = Library { storing: Arc::clone(&self.storing), ..Library::of(roots, formats) };
+        let (storing, walkers) = (Arc::clone(&self.storing), Arc::clone(&self.walkers));
+        let library = Library { storing, walkers, ..Library::of(roots, formats) };
         let index = self.index();
         let known = index.search("", Sort::Title, false).into_iter();
         let moved = known.filter_map(|video| Some(Video { root: places[video.root]?, ..video.clone() }));
@@ -141,6 +146,7 @@ impl Library {
             index: ArcSwap::default(),
             state: ArcSwap::from_pointee(ScanState { missing_roots, ..ScanState::default() }),
             is_taken: AtomicBool::new(false),
+            walkers: Arc::default(),
             storing: Arc::default(),
             is_superseded: AtomicBool::new(false),
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 
 use crate::library::scan_state::Absence;
-use crate::library::walker::Walker;
+use crate::library::walker::{Walker, Walkers};
 use crate::log::messages;
 use crate::sys::Fault;
 use crate::sys::descriptor::FileId;
@@ -31,7 +31,7 @@ pub struct LibraryRoot {
     asked: Arc<Mutex<Option<Receiver<Answer>>>>,
     /// Which folder it was when films were found in it last, as far as this process knows.
     films_in: Arc<Mutex<Option<FileId>>>,
-    /// Who is in its folders, for whichever library.
+    /// Who is in the folders of its path, for whichever library.
     pub(super) walker: Arc<Walker>,
 }
 
@@ -49,14 +49,14 @@ pub(super) fn look_at<'a>(roots: impl IntoIterator<Item = &'a LibraryRoot>, pati
 
 impl LibraryRoot {
     /// A root that nobody has looked at.
-    pub(super) fn new(name: String, path: PathBuf) -> LibraryRoot {
+    pub(super) fn new(name: String, path: PathBuf, walkers: &Walkers) -> LibraryRoot {
         LibraryRoot {
             name,
-            path,
             directory: ArcSwapOption::empty(),
             asked: Arc::default(),
             films_in: Arc::default(),
-            walker: Arc::default(),
+            walker: walkers.of(&path),
+            path,
         }
     }
 
@@ -90,7 +90,8 @@ impl LibraryRoot {
     pub(super) fn absence(&self) -> Absence {
         // Whoever holds it waits for an answer.
         let is_answered = self.asked.try_lock().is_ok_and(|asked| asked.is_none());
-        if is_answered { Absence::Missing } else { Absence::Silent }
+        // One that is stuck is not asked.
+        if is_answered && !self.walker.is_stuck() { Absence::Missing } else { Absence::Silent }
     }
 
     /// Films were found in its folder.
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_root_that_does_not_answer_is_missing_and_there_when_it_does_and_nobody_waits_for_it() {
         let folder = tempfile::tempdir().unwrap();
-        let root = |name: &str| LibraryRoot::new(name.into(), folder.path().into());
+        let root = |name: &str| LibraryRoot::new(name.into(), folder.path().into(), &Walkers::default());
         let (first, last) = (root("first"), root("last"));
         // So many that to wait for one after the other would take minutes, whatever else this machine does.
         let hung: Vec<LibraryRoot> = (0..100).map(|number| root(&number.to_string())).collect();

@@ -215,6 +215,34 @@ fn films_of_a_root_that_could_not_be_looked_through_stay() {
 }
 
 #[test]
+fn a_root_that_is_removed_and_added_again_has_the_thread_that_is_stuck_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("reelway.db")).unwrap();
+    let before = library(folder.path());
+    std::fs::write(folder.path().join("films/a.mp4"), "x").unwrap();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let work = move |_| {
+        let _ = held.recv();
+        Ok(())
+    };
+    let (_, end) = before.roots()[0].walker.watch(Found::default(), std::time::Duration::ZERO, work, |_| true);
+    assert_eq!(end, walker::End::Silent { is_new: true });
+    let without = before.changed([], &["mp4".to_owned()]);
+    drop(before);
+    let after = without.changed([("films".to_owned(), folder.path().join("films"))], &["mp4".to_owned()]);
+    assert_eq!(after.scan_state().absence("films"), Some(Absence::Silent));
+    after.scan(&store, Timestamp::from_microseconds(1));
+    assert_eq!((after.scan_state().absence("films"), after.index().len()), (Some(Absence::Silent), 0));
+    release.send(()).unwrap();
+    while after.roots()[0].walker.is_stuck() {
+        std::thread::yield_now();
+    }
+    after.scan(&store, Timestamp::from_microseconds(2));
+    assert_eq!((after.scan_state().absence("films"), after.index().len()), (None, 1));
+    store.close();
+}
+
+#[test]
 fn a_folder_with_anything_in_it_is_believed_to_have_no_films() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("reelway.db")).unwrap();

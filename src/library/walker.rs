@@ -1,11 +1,13 @@
-//! The thread that walks the folders of a root: one for each root at most, left to itself when it does not go on.
+//! The thread that walks the folders of a root: one for each path at most, left to itself when it does not go on.
 //!
 //! A folder may open and say nothing when it is read: its server has gone meanwhile. Whoever waits for that cannot be stopped. So
 //! the thread puts what it finds into a [`Bag`] step by step, and whoever waits for it takes that away when there was no step for
-//! too long; the thread ends when it misses it. Until then nobody begins another walk of this root, of whichever library. How
-//! long a walk takes in all is of no matter: a disk may be large and slow.
+//! too long; the thread ends when it misses it. Until then nobody begins another walk of this path, of whichever library, also
+//! if the root was removed and added again meanwhile. How long a walk takes in all is of no matter: a disk may be large and slow.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::library::scan::Found;
@@ -53,6 +55,24 @@ pub(super) enum End {
     },
     /// Nobody wants to know any more.
     Unwanted,
+}
+
+/// Who walks which path. A walk keeps its walker for as long as it lasts.
+#[derive(Debug, Default)]
+pub(super) struct Walkers(Mutex<HashMap<PathBuf, Weak<Walker>>>);
+
+impl Walkers {
+    /// The walker of a path.
+    pub fn of(&self, path: &Path) -> Arc<Walker> {
+        let mut walkers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        walkers.retain(|_, walker| walker.strong_count() > 0);
+        if let Some(walker) = walkers.get(path).and_then(Weak::upgrade) {
+            return walker;
+        }
+        let walker = Arc::default();
+        walkers.insert(path.to_owned(), Arc::downgrade(&walker));
+        walker
+    }
 }
 
 /// Whether a thread walks a root.
