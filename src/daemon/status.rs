@@ -50,7 +50,7 @@ fn said(seen: &Seen, program: &str) -> String {
         return format!("Degraded: {}", seen.troubles.join("; "));
     }
     if !seen.has_accounts {
-        return format!("Nobody has an account yet: sudo {program} user add NAME --role admin");
+        return format!("Nobody has an account yet: sudo {program} user add NAME");
     }
     if !seen.has_roots {
         return format!("There are no films yet: sudo {program} library add /path");
@@ -238,7 +238,7 @@ mod tests {
             (Seen { draining: Some(2), troubles: trouble(), ..well() }, "Draining: 2 answers left"),
             (
                 Seen { has_accounts: false, has_roots: false, ..well() },
-                "Nobody has an account yet: sudo reelway user add NAME --role admin",
+                "Nobody has an account yet: sudo reelway user add NAME",
             ),
             (Seen { has_roots: false, ..well() }, "There are no films yet: sudo reelway library add /path"),
         ];
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn an_instance_names_itself_in_what_is_to_be_typed() {
         let told = line(&Seen::default(), &program(Some("reelway@3001.service")));
-        assert_eq!(told, "Nobody has an account yet: sudo reelway --unit reelway@3001 user add NAME --role admin");
+        assert_eq!(told, "Nobody has an account yet: sudo reelway --unit reelway@3001 user add NAME");
         for other in [None, Some("reelway.service"), Some("session-3.scope"), Some("ssh@1.service")] {
             assert_eq!(program(other), "reelway", "{other:?}");
         }

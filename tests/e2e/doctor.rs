@@ -95,7 +95,13 @@ fn each_fault_of_a_state_is_found() {
     let changed = rusqlite::Connection::open(state.join("reelway.db")).unwrap();
     changed.execute("UPDATE users SET is_active = 0 WHERE username = ?1", [USER]).unwrap();
     drop(changed);
-    assert_eq!(problems(&home), ["state.admin"]);
+    let looked = home.run(&["doctor", "--json"], "");
+    assert_eq!(ids(&looked, "problem"), [""; 0], "whoever has followed the first steps has no administrator");
+    assert!(ids(&looked, "note").contains(&"state.admin".to_owned()), "{}", looked.text());
+    let emptied = rusqlite::Connection::open(state.join("reelway.db")).unwrap();
+    emptied.execute("DELETE FROM users", []).unwrap();
+    drop(emptied);
+    assert_eq!(problems(&home), ["state.accounts"]);
 }
 
 /// Goal: what is wrong with the configuration and the library is found.

@@ -174,7 +174,7 @@ fn the_status_says_how_it_goes() {
     let mut manager = Manager::new(Home::without_account(&films::folder()));
     manager.listen("127.0.0.1:0");
     let mut daemon = manager.start_signed_out();
-    assert_eq!(manager.status().as_deref(), Some("Nobody has an account yet: sudo reelway user add NAME --role admin"));
+    assert_eq!(manager.status().as_deref(), Some("Nobody has an account yet: sudo reelway user add NAME"));
     manager.home().add_user(USER, PASSWORD);
     let status = manager.wait_for_status("Serving ");
     assert!(status.ends_with(" films"), "{status}");

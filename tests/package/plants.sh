@@ -35,7 +35,7 @@ database_damaged       problem:state.database
 database_newer         problem:state.database
 restore_cut_off        problem:state.restore
 state_full             problem:state.full
-no_admin               problem:state.admin
+no_admin               note:state.admin
 root_missing           problem:library.missing
 root_unmounted         problem:library.mount
 root_unreadable        problem:library.access

@@ -250,10 +250,20 @@ fn database_found(facts: &Facts) -> Vec<Finding> {
                 ));
             }
             let accounts = if contents.users == 1 { "account" } else { "accounts" };
-            if contents.admins == 0 {
-                let fix = format!("{} user add NAME --role admin", facts.name.program());
+            let program = facts.name.program();
+            if contents.users == 0 {
+                let fix = format!("{program} user add NAME");
+                found.push(problem("state.accounts", "nobody has an account, so nobody may watch", fix));
+            } else if contents.admins == 0 {
+                // Root does all of it here, and a household may want no more.
                 let what = format!("no administrator may sign in ({} {accounts})", contents.users);
-                found.push(problem("state.admin", what, fix));
+                let why =
+                    "over HTTP only one may change accounts, have the library looked through and stop others' streams";
+                let fix = format!(
+                    "if you want one: {program} user add NAME --role admin; \
+                     or of an account that is there: {program} user role NAME --role admin"
+                );
+                found.push(note("state.admin", what).because(why).advise(fix));
             }
             found.push(well(
                 "state.database",
@@ -350,7 +360,7 @@ mod tests {
     fn each_fault_of_a_state_has_its_finding() {
         assert_eq!(marked(&judge(&healthy())), [""; 0]);
         type Spoil = fn(&mut Facts);
-        let cases: [(Spoil, &[&str]); 22] = [
+        let cases: [(Spoil, &[&str]); 23] = [
             (|facts| (facts.folder, facts.is_given_at_start) = (Some((0, 0o755)), true), &["state.owner"]),
             (|facts| facts.user_number = None, &["!state.user"]),
             (|facts| facts.folder = Some((0, 0o700)), &["!state.owner", "!state.files"]),
@@ -369,7 +379,11 @@ mod tests {
             (|facts| facts.database = Some(Ok(Contents { schema: 1, users: 1, admins: 1 })), &["state.schema"]),
             (
                 |facts| facts.database = Some(Ok(Contents { schema: schema_known(), users: 1, admins: 0 })),
-                &["!state.admin"],
+                &["state.admin"],
+            ),
+            (
+                |facts| facts.database = Some(Ok(Contents { schema: schema_known(), users: 0, admins: 0 })),
+                &["!state.accounts"],
             ),
             (|facts| facts.is_restore_unfinished = true, &["!state.restore"]),
             (|facts| facts.key = Some(("/k".into(), Ok(31))), &["!state.key"]),
