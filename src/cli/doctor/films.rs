@@ -144,7 +144,14 @@ fn judge_root(facts: &Facts, root: &Root) -> Finding {
         return problem("library.restart", what, format!("systemctl restart {}", facts.name.service())).because(why);
     }
     match (root.films, root.others) {
-        (0, 0) => note("library.empty", format!("the folder {path} of {name} is empty")),
+        (0, 0) => {
+            let (program, word) = (facts.name.program(), shell_word(name));
+            let fix = format!(
+                "mount the disk that belongs there, or put anything in, then: {program} library scan; \
+                 or, where no films are to be: {program} library remove {word}"
+            );
+            note("library.empty", format!("the folder {path} of {name} is empty")).advise(fix)
+        }
         (0, others) => {
             let fix = format!("see video.supported_formats: {} are served", facts.formats.join(", "));
             problem(
@@ -240,6 +247,18 @@ mod tests {
             assert_eq!(marked(&judge(&facts(vec![root]))), expected);
         }
         assert_eq!(marked(&judge(&facts(Vec::new()))), ["!library.none"]);
+    }
+
+    #[test]
+    fn an_empty_folder_comes_with_what_to_do_and_no_restart() {
+        let mut root = root("/srv/films");
+        root.films = 0;
+        let mut facts = facts(vec![root]);
+        facts.name = Name::of("reelway@3001");
+        let fix = judge(&facts)[0].fix.clone().unwrap_or_default();
+        assert!(fix.contains("then: reelway --unit reelway@3001 library scan;"), "{fix}");
+        assert!(fix.ends_with("reelway --unit reelway@3001 library remove films"), "{fix}");
+        assert!(!fix.contains("restart"), "a restart forgets that there were films: {fix}");
     }
 
     #[test]

@@ -381,7 +381,7 @@ fn answered(facts: &Facts, health: &Value) -> Vec<Finding> {
         // A version is tried as an instance.
         found.push(match facts.name.is_instance() {
             true => note("service.version", what),
-            false => problem("service.version", what, restart.clone()),
+            false => problem("service.version", what, restart),
         });
     }
     match health["status"].as_str() {
@@ -404,7 +404,8 @@ fn answered(facts: &Facts, health: &Value) -> Vec<Finding> {
                 found.push(problem("state.store", "the database does not answer", fix).because(detail));
             }
             ("library", _) => {
-                let fix = format!("the lines about the library below say what to do; then: {restart}");
+                let scan = format!("{} library scan", facts.name.program());
+                let fix = format!("the lines about the library below say what to do; then: {scan}");
                 found
                     .push(problem("library.daemon", "the daemon does not have the whole library", fix).because(detail));
             }

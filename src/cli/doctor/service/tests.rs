@@ -134,6 +134,18 @@ fn what_the_daemon_says_is_judged() {
 }
 
 #[test]
+fn a_library_that_is_not_whole_is_looked_through_again() {
+    let mut facts = healthy();
+    let components = json!({"library": {"status": "degraded", "detail": "x"}});
+    facts.health =
+        Some(Ok(json!({"status": "degraded", "version": env!("CARGO_PKG_VERSION"), "components": components})));
+    let found = judge(&facts);
+    assert_eq!(marked(&found), ["!library.daemon"]);
+    let fix = found.iter().find(|finding| finding.id == "library.daemon").unwrap().fix.clone().unwrap();
+    assert!(fix.ends_with("then: reelway library scan"), "{fix}");
+}
+
+#[test]
 fn strangers_on_the_port_and_in_the_state_are_named() {
     let mut facts = facts("ActiveState=inactive", "ActiveState=active");
     facts.stranger = Some("python3 (process 9)".to_owned());
