@@ -264,12 +264,15 @@ fn settings(text: &str) -> Vec<Setting> {
             continue;
         }
         while line.ends_with('\\') {
-            line.pop();
             match lines.next() {
                 // A comment amid a continued line is left out.
-                Some(next) if next.trim_start().starts_with(['#', ';']) => line.push('\\'),
-                Some(next) => line += next.trim(),
-                None => {}
+                Some(next) if next.trim_start().starts_with(['#', ';']) => {}
+                next => {
+                    // A space takes the place of the backslash, so `a\` and `b` are two words.
+                    line.pop();
+                    line.push(' ');
+                    line += next.unwrap_or_default().trim();
+                }
             }
         }
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -335,7 +338,7 @@ User=reelway
 ProtectHome=yes
 Environment=A=b \"VIDEOS_PATH=/srv/a b\"
 CapabilityBoundingSet=
-SystemCallFilter=@system-service \\
+SystemCallFilter=@system-service\\
 # a comment
   @io
 BindReadOnlyPaths=%S/x
