@@ -161,9 +161,9 @@ impl Unit {
         self.is("ActiveState", "activating") && !self.is_retried()
     }
 
-    /// Whether it is started at boot, or by something that is.
+    /// Whether it is started at boot, or by something that is. What is enabled by links in /run is not: those are gone then.
     pub fn is_enabled(&self) -> bool {
-        !matches!(self.get("UnitFileState"), "disabled" | "masked" | "masked-runtime" | "")
+        matches!(self.get("UnitFileState"), "enabled" | "alias" | "generated" | "static")
     }
 
     /// The process of a service.
@@ -366,6 +366,17 @@ ProtectHome = tmpfs
         let names: Vec<_> = variables.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
         assert_eq!(names, [("PORT", "80"), ("A", "b c")]);
         assert!(!Unit::of("").is_installed());
+    }
+
+    #[test]
+    fn what_is_only_linked_is_not_started_at_boot() {
+        let is_enabled = |state: &str| Unit::of(&format!("UnitFileState={state}")).is_enabled();
+        for state in ["enabled", "alias", "generated", "static"] {
+            assert!(is_enabled(state), "{state}");
+        }
+        for state in ["", "bad", "disabled", "enabled-runtime", "indirect", "linked", "masked", "transient"] {
+            assert!(!is_enabled(state), "{state}");
+        }
     }
 
     #[test]
