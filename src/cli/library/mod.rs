@@ -165,7 +165,7 @@ fn configuration(service: &Name, sources: &Sources) -> anyhow::Result<(Config, O
 /// The installed unit, if the configuration that is changed is the one it reads.
 fn unit(service: &Name, sources: &Sources) -> anyhow::Result<Option<Unit>> {
     if *service != Name::default() {
-        // An instance reads a file that its unit names by a specifier: whoever names the instance knows.
+        // Whoever names a service knows what it reads: an instance has the file that all have, unless a drop-in says otherwise.
         return Unit::named(service).map(Some);
     }
     let is_its_own = |unit: &Unit| match &sources.file {
