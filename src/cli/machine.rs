@@ -1,6 +1,7 @@
 //! How facts are had of this machine: commands that may be missing or hang, small files of /proc.
 //!
-//! The one idea: nothing here fails. What cannot be seen is absent, and whoever judges says so.
+//! The one idea: nothing here fails. What cannot be seen is absent, and whoever judges says so. Where it matters whether
+//! something is absent or only slow, [`answer`] tells.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a command may take. They answer in milliseconds, unless what they ask hangs.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const COMMAND_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Bytes of a command's answer that are read: a firewall may have many rules.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -20,17 +21,48 @@ pub(super) fn output(program: &str, arguments: &[&str]) -> Option<String> {
 
 /// The same with another patience.
 pub(super) fn output_within(patience: Duration, program: &str, arguments: &[&str]) -> Option<String> {
-    let (succeeded, text) = answer(patience, program, arguments)?;
-    succeeded.then_some(text)
+    match answer_within(patience, program, arguments) {
+        Answer::Succeeded(text) => Some(text),
+        Answer::Failed | Answer::Missing | Answer::Late => None,
+    }
 }
 
 /// Whether a command succeeds; none when it is not there, or hangs.
 pub(super) fn succeeds(program: &str, arguments: &[&str]) -> Option<bool> {
-    answer(COMMAND_PATIENCE, program, arguments).map(|(succeeded, _)| succeeded)
+    match answer(program, arguments) {
+        Answer::Succeeded(_) => Some(true),
+        Answer::Failed => Some(false),
+        Answer::Missing | Answer::Late => None,
+    }
 }
 
-/// Whether a command succeeded, and its standard output; none when it is not there or hangs.
-fn answer(patience: Duration, program: &str, arguments: &[&str]) -> Option<(bool, String)> {
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// With its standard output.
+    Succeeded(String),
+    Failed,
+    /// It is not there, or could not be run.
+    Missing,
+    /// It did not end in time.
+    Late,
+}
+
+/// What comes of a command.
+pub(super) fn answer(program: &str, arguments: &[&str]) -> Answer {
+    answer_within(COMMAND_PATIENCE, program, arguments)
+}
+
+fn answer_within(patience: Duration, program: &str, arguments: &[&str]) -> Answer {
+    ended(patience, program, arguments).map_or(Answer::Missing, |ended| match ended {
+        None => Answer::Late,
+        Some((true, text)) => Answer::Succeeded(text),
+        Some((false, _)) => Answer::Failed,
+    })
+}
+
+/// Whether a command succeeded, and its standard output, if it ended in time; none when it could not be run.
+fn ended(patience: Duration, program: &str, arguments: &[&str]) -> Option<Option<(bool, String)>> {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C").env("SYSTEMD_PAGER", "").stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
@@ -48,12 +80,12 @@ fn answer(patience: Duration, program: &str, arguments: &[&str]) -> Option<(bool
                 // It hangs. What it has started may hold the pipe open, so nobody waits for the reader.
                 let _ = child.kill();
                 let _ = child.wait();
-                return None;
+                return Some(None);
             }
         }
     };
     let bytes = reader.join().ok()?.ok()?;
-    Some((status.success(), String::from_utf8_lossy(&bytes).into_owned()))
+    Some(Some((status.success(), String::from_utf8_lossy(&bytes).into_owned())))
 }
 
 /// What installs packages here.
@@ -92,11 +124,11 @@ mod tests {
 
     #[test]
     fn a_command_that_is_missing_or_fails_or_hangs_has_no_output() {
-        assert_eq!(output("/nonexistent/program", &[]), None);
-        assert_eq!(output("false", &[]), None);
+        assert_eq!(answer("/nonexistent/program", &[]), Answer::Missing);
+        assert_eq!((answer("false", &[]), output("false", &[])), (Answer::Failed, None));
         assert_eq!(output("echo", &["well"]).as_deref(), Some("well\n"));
         let begun = Instant::now();
-        assert_eq!(output("sleep", &["60"]), None);
+        assert_eq!(answer("sleep", &["60"]), Answer::Late);
         assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }

@@ -1,6 +1,7 @@
 //! Units of systemd, as systemctl(1) shows and cats them: how one is, what its files say, and what it gives its process.
 //!
-//! The one idea: asking never fails. Without systemd there is no unit, and whoever asks says what that means.
+//! The one idea: asking never fails. Without systemd there is no unit, and of one that systemd says nothing of in time that is
+//! known; whoever asks says what it means.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::cli::machine;
+use crate::cli::machine::{self, Answer};
 use crate::config::Sources;
 
 /// The service of the package.
@@ -77,6 +78,8 @@ const PROPERTIES: &str = "LoadState,LoadError,ActiveState,SubState,UnitFileState
 pub(super) struct Unit {
     /// `reelway.service`, or an instance.
     pub name: String,
+    /// Whether systemd did not answer in time, so that nothing is known of it.
+    pub is_silent: bool,
     /// What systemd says of it.
     properties: BTreeMap<String, String>,
     /// What its files say in `[Service]`, drop-ins included.
@@ -86,18 +89,46 @@ pub(super) struct Unit {
 impl Unit {
     /// Asks for it. Without systemd it is one that is not installed.
     pub fn ask(name: &str) -> Unit {
+        let silent = || Unit { name: name.to_owned(), is_silent: true, ..Unit::default() };
         let wanted = format!("--property={PROPERTIES}");
-        let shown = machine::output("systemctl", &["show", "--no-pager", &wanted, name]).unwrap_or_default();
+        let shown = match machine::answer("systemctl", &["show", "--no-pager", &wanted, name]) {
+            Answer::Succeeded(shown) => shown,
+            Answer::Failed | Answer::Missing => String::new(),
+            Answer::Late => return silent(),
+        };
         let mut unit = Unit { name: name.to_owned(), ..Unit::of(&shown) };
         if unit.is_loaded() && name.ends_with(".service") {
-            unit.settings = settings(&machine::output("systemctl", &["cat", "--no-pager", name]).unwrap_or_default());
+            match machine::answer("systemctl", &["cat", "--no-pager", name]) {
+                Answer::Succeeded(files) => unit.settings = settings(&files),
+                Answer::Failed | Answer::Missing => {}
+                // Without what its files say it would pass for one that has no sandbox and runs as root.
+                Answer::Late => return silent(),
+            }
         }
         unit
     }
 
+    /// Itself, if systemd has said how it is.
+    ///
+    /// # Errors
+    /// When it did not in time. Whoever changes something must not take that for "not installed".
+    fn answered(self) -> anyhow::Result<Unit> {
+        if self.is_silent {
+            let seconds = machine::COMMAND_PATIENCE.as_secs();
+            bail!(
+                "systemd has not said within {seconds} s how {} is; try again when the machine is less busy",
+                self.name
+            );
+        }
+        Ok(self)
+    }
+
     /// The one of this name, if this machine is run by systemd and has it.
-    pub fn installed(name: &str) -> Option<Unit> {
-        Some(Unit::ask(name)).filter(Unit::is_loaded)
+    ///
+    /// # Errors
+    /// When systemd does not say in time.
+    pub fn installed(name: &str) -> anyhow::Result<Option<Unit>> {
+        Ok(Some(Unit::ask(name).answered()?).filter(Unit::is_loaded))
     }
 
     /// The service of this name, which somebody has typed.
@@ -105,7 +136,7 @@ impl Unit {
     /// # Errors
     /// When systemd does not have it.
     pub fn named(name: &Name) -> anyhow::Result<Unit> {
-        Unit::installed(&name.service())
+        Unit::installed(&name.service())?
             .with_context(|| format!("systemd has no {}; see `systemctl list-units 'reelway*'`", name.service()))
     }
 

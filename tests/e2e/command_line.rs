@@ -1,6 +1,8 @@
 //! The verbs as an administrator meets them: exit codes 0, 1 and 2, tables and JSON, no secrets.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -174,4 +176,34 @@ fn usage_errors_are_exit_code_2() {
     assert!(home.run(&["--help"], "").succeeded().text().contains("serve"));
     let version = home.run(&["--version"], "").succeeded().text();
     assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
+}
+
+/// A home whose systemctl answers from the files of a folder: `show X` with X, `cat X` with X.cat; a reload fails.
+fn home_with_units() -> (Home, PathBuf) {
+    let home = Home::new(&films::folder());
+    let (folder, program) = (home.path("units"), home.path("bin/systemctl"));
+    fs::create_dir(&folder).unwrap();
+    fs::create_dir(home.path("bin")).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncd {} || exit 1\nfor unit; do :; done\ncase $1 in\n\
+         show) [ ! -e late ] || exec sleep 60; cat \"$unit\" 2>/dev/null || echo LoadState=not-found ;;\n\
+         cat) cat \"$unit.cat\" ;;\n\
+         reload) echo \"Job for $unit failed.\" >&2; exit 1 ;;\nesac\n",
+        folder.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", home.path("bin").display());
+    (home.set("PATH", &path), folder)
+}
+
+/// Goal: a systemd that does not answer in time is not mistaken for one that has no such service.
+#[test]
+fn a_service_that_systemd_is_slow_about_is_not_said_to_be_missing() {
+    let (home, units) = home_with_units();
+    fs::write(units.join("late"), "").unwrap();
+    let told = home.run(&["--unit", "reelway@3001", "library", "list"], "");
+    assert_eq!(told.code, Some(1), "{}", told.everything());
+    assert!(told.stderr.contains("has not said within 4 s how reelway@3001.service is"), "{}", told.stderr);
 }

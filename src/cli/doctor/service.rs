@@ -178,7 +178,11 @@ fn listener_of(port: u16) -> Option<(u32, String)> {
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !facts.has_systemd || !facts.service.is_installed() {
+    if let Some(silent) = [&facts.service, &facts.socket].into_iter().find(|unit| unit.is_silent) {
+        let what = format!("systemd has not said in time how {} is, so little is known", silent.name);
+        let fix = "run this again when the machine is less busy; systemctl list-jobs says what systemd is at";
+        found.push(problem("service.unseen", what, fix));
+    } else if !facts.has_systemd || !facts.service.is_installed() {
         let what = match facts.has_systemd {
             true => "no service is looked at: it is not installed, or STATE_DIRECTORY is set and names another daemon",
             false => "systemd does not run here",

@@ -116,7 +116,7 @@ impl Case<'_> {
     fn make_readable(&self) -> anyhow::Result<(Change, usize)> {
         let mut change = Change::Configuration;
         for round in 0..limits::ACCESS_ROUNDS_MAX {
-            let unit = self.unit.and_then(|unit| Unit::installed(&unit.name));
+            let unit = self.unit.map(|unit| Unit::installed(&unit.name)).transpose()?.flatten();
             let subject = Subject::find(self.config, unit)?;
             let findings = access::probe(self.path, &subject)?;
             let remedies = self.remedies(&subject, &findings)?;

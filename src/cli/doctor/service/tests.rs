@@ -57,6 +57,13 @@ fn each_state_of_the_units_has_its_finding() {
 }
 
 #[test]
+fn a_systemd_that_does_not_answer_is_no_service_that_is_missing() {
+    let mut facts = healthy();
+    (facts.socket, facts.socket.is_silent) = (Unit::default(), true);
+    assert_eq!(marked(&judge(&facts)), ["!service.unseen"]);
+}
+
+#[test]
 fn an_instance_is_told_of_by_its_own_name() {
     let units = [
         ("ActiveState=failed\nResult=exit-code", "ActiveState=inactive"),
