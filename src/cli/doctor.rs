@@ -43,7 +43,7 @@ pub(super) struct DoctorVerb {
 /// When there is a problem, or the answer cannot be printed.
 pub(super) fn run(DoctorVerb { json }: DoctorVerb, sources: Sources, unit: Option<Name>) -> anyhow::Result<()> {
     if let Some(name) = &unit {
-        Unit::named(name)?;
+        Unit::known(name)?;
     }
     let found = examine(sources, unit);
     let problems = found.iter().filter(|finding| finding.level == Level::Problem).count();
@@ -78,7 +78,9 @@ fn examine(mut sources: Sources, unit: Option<Name>) -> Vec<Finding> {
                 .advise(format!("sudo {} doctor", name.program())),
         );
     }
-    let config = loaded.as_ref().ok().map(|loaded| &loaded.config);
+    // Which folders another service than the first has stands in its unit: where that cannot be read, they are not known.
+    let are_folders_known = name == Name::default() || service.is_loaded();
+    let config = loaded.as_ref().ok().map(|loaded| &loaded.config).filter(|_| are_folders_known);
     let service_facts = service::gather(&name, &service, &socket, config);
     found.extend(service::judge(&service_facts));
     found.extend(loaded.as_ref().ok().and_then(|loaded| passed_over(loaded, &name, &service::listens(&socket))));

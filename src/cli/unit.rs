@@ -134,10 +134,29 @@ impl Unit {
     /// The service of this name, which somebody has typed.
     ///
     /// # Errors
-    /// When systemd does not have it.
+    /// When systemd does not have it, or cannot start it.
     pub fn named(name: &Name) -> anyhow::Result<Unit> {
-        Unit::installed(&name.service())?
-            .with_context(|| format!("systemd has no {}; see `systemctl list-units 'reelway*'`", name.service()))
+        let (unit, service) = (Unit::known(name)?, name.service());
+        match unit.get("LoadState") {
+            "loaded" => Ok(unit),
+            "masked" => bail!("{service} is masked, so nothing can start it: `systemctl unmask {service}`"),
+            _ => {
+                let why = unit.get("LoadError");
+                bail!("systemd cannot read {service} ({why}); see `systemd-analyze verify {service}`")
+            }
+        }
+    }
+
+    /// The same, also where it is masked or cannot be read: then it has something that is to be said of it.
+    ///
+    /// # Errors
+    /// When systemd does not have it.
+    pub fn known(name: &Name) -> anyhow::Result<Unit> {
+        let unit = Unit::ask(&name.service()).answered()?;
+        if !unit.is_installed() {
+            bail!("systemd has no {}; see `systemctl list-units 'reelway*'`", name.service());
+        }
+        Ok(unit)
     }
 
     /// Reads what `systemctl show` prints. A property that is printed more than once is a list.

@@ -207,3 +207,21 @@ fn a_service_that_systemd_is_slow_about_is_not_said_to_be_missing() {
     assert_eq!(told.code, Some(1), "{}", told.everything());
     assert!(told.stderr.contains("has not said within 4 s how reelway@3001.service is"), "{}", told.stderr);
 }
+
+/// Goal: what is wrong with a unit that is there is told, and the doctor looks at it instead of saying that it is not there.
+#[test]
+fn a_unit_that_cannot_be_started_is_not_said_to_be_missing() {
+    let (home, units) = home_with_units();
+    for (unit, said) in [
+        ("LoadState=masked\n", "reelway@3001.service is masked"),
+        ("LoadState=bad-setting\nLoadError=no ExecStart\n", "cannot read reelway@3001.service (no ExecStart)"),
+    ] {
+        fs::write(units.join("reelway@3001.service"), unit).unwrap();
+        let told = home.run(&["--unit", "reelway@3001", "library", "list"], "");
+        assert_eq!(told.code, Some(1), "{}", told.everything());
+        assert!(told.stderr.contains(said), "{}", told.stderr);
+        let looked = home.run(&["--unit", "reelway@3001", "doctor", "--json"], "");
+        let found: Value = serde_json::from_slice(&looked.stdout).unwrap_or_else(|_| panic!("{}", looked.everything()));
+        assert!(found["findings"].as_array().is_some_and(|found| !found.is_empty()), "{found}");
+    }
+}
