@@ -150,13 +150,29 @@ impl Unit {
     /// The same, also where it is masked or cannot be read: then it has something that is to be said of it.
     ///
     /// # Errors
-    /// When systemd does not have it.
+    /// When systemd does not have it, or nobody has made an instance of this name.
     pub fn known(name: &Name) -> anyhow::Result<Unit> {
         let unit = Unit::ask(&name.service()).answered()?;
         if !unit.is_installed() {
             bail!("systemd has no {}; see `systemctl list-units 'reelway*'`", name.service());
         }
+        // Of a template systemd has any instance: one that nobody has made is a slip of the finger.
+        if name.is_instance() && unit.is_loaded() && !unit.is_made() {
+            let socket = name.socket();
+            if !Unit::ask(&socket).answered()?.is_made() {
+                bail!("there is no {name} yet; `systemctl enable --now {socket}` makes it, if it is the one you mean");
+            }
+        }
         Ok(unit)
+    }
+
+    /// Whether somebody has made this instance: it is to be started, was started, or has a state.
+    fn is_made(&self) -> bool {
+        let state = self.variables().into_iter().rfind(|(name, _, _)| name == "STATE_DIRECTORY");
+        let state = state.map(|(_, folder, _)| folder.into()).or_else(|| self.folder("/var/lib", "StateDirectory"));
+        matches!(self.get("UnitFileState"), "enabled" | "enabled-runtime" | "masked" | "masked-runtime")
+            || !matches!(self.get("ActiveState"), "" | "inactive")
+            || state.is_some_and(|folder| folder.exists())
     }
 
     /// Reads what `systemctl show` prints. A property that is printed more than once is a list.
@@ -273,12 +289,17 @@ impl Unit {
             ("RUNTIME_DIRECTORY", "/run", "RuntimeDirectory"),
         ];
         for (variable, base, property) in folders {
-            // Of several the first is ours, and a name may be followed by a colon and a link to it (systemd.exec(5)).
-            let first = self.get(property).split([' ', ':']).next().filter(|name| !name.is_empty());
-            if let Some(name) = first {
-                sources.environment.entry(variable.into()).or_insert_with(|| Path::new(base).join(name).into());
+            if let Some(folder) = self.folder(base, property) {
+                sources.environment.entry(variable.into()).or_insert_with(|| folder.into());
             }
         }
+    }
+
+    /// A folder that systemd makes for it.
+    fn folder(&self, base: &str, property: &str) -> Option<PathBuf> {
+        // Of several the first is ours, and a name may be followed by a colon and a link to it (systemd.exec(5)).
+        let first = self.get(property).split([' ', ':']).next().filter(|name| !name.is_empty());
+        first.map(|name| Path::new(base).join(name))
     }
 
     /// What its files say in `[Service]`, one after another.

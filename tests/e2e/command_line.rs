@@ -225,3 +225,26 @@ fn a_unit_that_cannot_be_started_is_not_said_to_be_missing() {
         assert!(found["findings"].as_array().is_some_and(|found| !found.is_empty()), "{found}");
     }
 }
+
+/// Goal: an instance that nobody has made gets no account, and one that is enabled does before it has ever run.
+#[test]
+fn an_instance_that_nobody_has_made_is_refused() {
+    let (home, units) = home_with_units();
+    let (service, socket) = (units.join("reelway@3010.service"), units.join("reelway@3010.socket"));
+    let resting = "LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n";
+    fs::write(&service, format!("{resting}StateDirectory=no-such-state-3010\n")).unwrap();
+    fs::write(units.join("reelway@3010.service.cat"), "[Service]\n").unwrap();
+    fs::write(&socket, resting).unwrap();
+    let words = ["--unit", "reelway@3010", "user", "add", "bob", "--password-stdin"];
+    let refused = home.run(&words, "a-third-long-one-77\n");
+    assert_eq!(refused.code, Some(1), "{}", refused.everything());
+    assert!(refused.stderr.contains("`systemctl enable --now reelway@3010.socket` makes it"), "{}", refused.stderr);
+    for made in ["ActiveState=active\nUnitFileState=disabled\n", "ActiveState=inactive\nUnitFileState=enabled\n"] {
+        fs::write(&socket, format!("LoadState=loaded\n{made}")).unwrap();
+        home.run(&["--unit", "reelway@3010", "user", "list"], "").succeeded();
+    }
+    home.run(&words, "a-third-long-one-77\n").succeeded();
+    fs::write(&socket, resting).unwrap();
+    fs::write(&service, format!("{resting}Environment=STATE_DIRECTORY={}\n", home.state().display())).unwrap();
+    home.run(&["--unit", "reelway@3010", "user", "list"], "").succeeded();
+}
