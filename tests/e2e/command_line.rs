@@ -248,3 +248,21 @@ fn an_instance_that_nobody_has_made_is_refused() {
     fs::write(&service, format!("{resting}Environment=STATE_DIRECTORY={}\n", home.state().display())).unwrap();
     home.run(&["--unit", "reelway@3010", "user", "list"], "").succeeded();
 }
+
+/// Goal: an instance that rests is told of with the folders and formats that its own variables give it.
+#[test]
+fn the_library_of_an_instance_is_read_with_its_variables() {
+    let (home, units) = home_with_units();
+    let home = home.unset("VIDEOS_PATH");
+    let variables = home.path("default-3001");
+    fs::write(&variables, format!("VIDEOS_PATH=\"{}\"\n", films::folder().display())).unwrap();
+    let shown = format!(
+        "LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\nEnvironmentFiles={} (ignore_errors=yes)\n",
+        variables.display()
+    );
+    fs::write(units.join("reelway@3001.service"), shown).unwrap();
+    fs::write(units.join("reelway@3001.service.cat"), "[Service]\n").unwrap();
+    let scanned = home.run(&["--unit", "reelway@3001", "library", "scan", "--json"], "").succeeded();
+    let status: Value = serde_json::from_slice(&scanned.stdout).unwrap();
+    assert_eq!(status["roots"][0]["path"], films::folder().to_str().unwrap(), "{status}");
+}

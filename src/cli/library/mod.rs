@@ -158,7 +158,7 @@ fn later(outcome: &Outcome) -> &'static str {
 /// The configuration as the service has it, and its unit, if that is installed.
 fn configuration(service: &Name, sources: &Sources) -> anyhow::Result<(Config, Option<Unit>)> {
     let (mut sources, unit) = (sources.clone(), unit(service, sources)?);
-    unit.iter().for_each(|unit| unit.lends_folders(&mut sources));
+    unit.iter().for_each(|unit| unit.lends_all(&mut sources));
     Ok((config::load(&sources)?.config, unit))
 }
 

@@ -32,7 +32,9 @@ impl Roots {
     ///
     /// # Errors
     /// When it is not valid, or the environment says which roots there are: then a file would change nothing.
-    pub fn find(sources: Sources, unit: Option<&Unit>) -> anyhow::Result<Roots> {
+    pub fn find(mut sources: Sources, unit: Option<&Unit>) -> anyhow::Result<Roots> {
+        // Its folders, so that its own daemon is asked; not its variables, which no file may hold.
+        unit.iter().for_each(|unit| unit.lends_folders(&mut sources));
         let config = config::load(&sources)?.config;
         ensure_a_file_decides(config.shown.origin("library.roots"))?;
         for name in ["VIDEOS_PATH", "REELWAY_LIBRARY__ROOTS"] {
