@@ -266,3 +266,24 @@ fn the_library_of_an_instance_is_read_with_its_variables() {
     let status: Value = serde_json::from_slice(&scanned.stdout).unwrap();
     assert_eq!(status["roots"][0]["path"], films::folder().to_str().unwrap(), "{status}");
 }
+
+/// Goal: where the service cannot be told of a change, it is said that the change is stored all the same.
+#[test]
+fn a_reload_that_fails_leaves_no_doubt_about_what_is_stored() {
+    let (home, units) = home_with_units();
+    let home = home.unset("VIDEOS_PATH");
+    let other = home.path("other");
+    fs::create_dir(&other).unwrap();
+    let films = films::folder();
+    let roots = [("films", &films), ("other", &other)]
+        .map(|(name, path)| format!("{{ name = \"{name}\", path = \"{}\" }}", path.display()));
+    fs::write(home.configuration(), format!("[library]\nroots = [{}]\n", roots.join(", "))).unwrap();
+    let shown = "LoadState=loaded\nActiveState=active\nUnitFileState=enabled\nCanReload=yes\n";
+    fs::write(units.join("reelway@3001.service"), shown).unwrap();
+    fs::write(units.join("reelway@3001.service.cat"), "[Service]\n").unwrap();
+    let told = home.run(&["--unit", "reelway@3001", "library", "remove", "other"], "");
+    assert_eq!(told.code, Some(1), "{}", told.everything());
+    assert!(told.stderr.contains("the change is stored, but") && told.stderr.contains("Job for"), "{}", told.stderr);
+    let kept = fs::read_to_string(home.path("conf.d/library.toml")).unwrap();
+    assert!(kept.contains("films") && !kept.contains("other"), "{kept}");
+}

@@ -47,7 +47,10 @@ pub(super) fn take_over(
         return Ok(Outcome::AtNextStart);
     }
     if change == Change::Configuration && unit.is("CanReload", "yes") {
-        systemctl(&["reload", &unit.name])?;
+        systemctl(&["reload", &unit.name]).with_context(|| {
+            let name = &unit.name;
+            format!("the change is stored, but the service may not have taken it over; see `journalctl -u {name}`")
+        })?;
         if let Some(status) = wait(config, limits::LIBRARY_RELOAD_PATIENCE, &is_taken_over) {
             return Ok(Outcome::InForce(status));
         }
