@@ -72,6 +72,11 @@ fn examine(mut sources: Sources, unit: Option<Name>) -> Vec<Finding> {
     let given = give_variables(&service, &mut sources);
     let loaded = config::load(&sources);
     let mut found = configuration(&loaded, &given, &name);
+    if let Some(pattern) = service.pattern() {
+        let what =
+            format!("EnvironmentFile={pattern} of {} is a pattern: what its files set is not seen here", service.name);
+        found.push(note("config.pattern", what).advise("name each file in the unit: the other verbs refuse to guess"));
+    }
     if !process::is_root() {
         found.push(
             note("doctor.user", "some things can be seen by root only")

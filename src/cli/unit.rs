@@ -3,6 +3,8 @@
 //! The one idea: asking never fails. Without systemd there is no unit, and of one that systemd says nothing of in time that is
 //! known; whoever asks says what it means.
 
+mod environment;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -138,7 +140,7 @@ impl Unit {
     pub fn named(name: &Name) -> anyhow::Result<Unit> {
         let (unit, service) = (Unit::known(name)?, name.service());
         match unit.get("LoadState") {
-            "loaded" => Ok(unit),
+            "loaded" => unit.understood(),
             "masked" => bail!("{service} is masked, so nothing can start it: `systemctl unmask {service}`"),
             _ => {
                 let why = unit.get("LoadError");
@@ -246,25 +248,40 @@ impl Unit {
     /// The variables that the unit gives its process, in the order in which later ones win, each with where it stands.
     pub fn variables(&self) -> Vec<(String, String, String)> {
         let own = words(self.get("Environment")).into_iter().map(|word| (word, "Environment= of the unit".to_owned()));
-        let files = self.get("EnvironmentFiles").lines().filter_map(|line| {
-            let path = line.split_once(" (").map_or(line, |(path, _)| path).trim();
-            Some((path.to_owned(), machine::text(path)?))
+        let own = own.filter_map(|(word, place)| {
+            let (name, value) = word.split_once('=')?;
+            Some((name.trim().to_owned(), value.to_owned(), place))
         });
-        let lines = files.flat_map(|(path, text)| {
-            let lines: Vec<_> = text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.starts_with(['#', ';']))
-                .map(|line| (unquoted(line), path.clone()))
-                .collect();
-            lines
+        let of_files = self.environment_files().filter_map(|path| Some((path, machine::text(path)?)));
+        let of_files = of_files.flat_map(|(path, text)| {
+            environment::variables(&text).into_iter().map(move |(name, value)| (name, value, path.to_owned()))
         });
-        own.chain(lines)
-            .filter_map(|(word, place)| {
-                let (name, value) = word.split_once('=')?;
-                Some((name.trim().to_owned(), value.to_owned(), place))
-            })
-            .collect()
+        own.chain(of_files).collect()
+    }
+
+    /// The files of variables that it names.
+    fn environment_files(&self) -> impl Iterator<Item = &str> {
+        let lines = self.get("EnvironmentFiles").lines();
+        lines.map(|line| line.split_once(" (").map_or(line, |(path, _)| path).trim())
+    }
+
+    /// A file of variables that it names by a pattern: which files match is not looked up here.
+    pub fn pattern(&self) -> Option<&str> {
+        self.environment_files().find(|path| path.contains(['*', '?', '[']))
+    }
+
+    /// Itself, if all of its variables are known.
+    ///
+    /// # Errors
+    /// When a file of them is named by a pattern: another configuration than the service's would be taken for it.
+    pub fn understood(self) -> anyhow::Result<Unit> {
+        match self.pattern() {
+            None => Ok(self),
+            Some(pattern) => bail!(
+                "EnvironmentFile={pattern} of {} is a pattern, and what matches is not looked up here: name each file",
+                self.name
+            ),
+        }
     }
 
     /// Where its environment sets the variable `name`. An empty one is as good as none.
@@ -353,14 +370,6 @@ fn settings(text: &str) -> Vec<Setting> {
         }
     }
     found
-}
-
-/// `NAME="a value"` of an environment file as `NAME=a value`.
-fn unquoted(line: &str) -> String {
-    let Some((name, value)) = line.split_once('=') else { return String::new() };
-    let value = value.trim();
-    let inner = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
-    format!("{name}={}", inner.unwrap_or(value))
 }
 
 /// Words as systemctl prints them: separated by spaces, quoted where they hold one.
@@ -460,6 +469,15 @@ ProtectHome = tmpfs
         let names: Vec<_> = variables.iter().map(|(name, value, _)| (name.as_str(), value.as_str())).collect();
         assert_eq!(names, [("PORT", "80"), ("PORT", "8080"), ("VIDEOS_PATH", "/srv/a b")]);
         assert_eq!(variables[2].2, file.to_str().unwrap());
+    }
+
+    #[test]
+    fn a_pattern_of_environment_files_is_refused() {
+        let unit =
+            Unit::of("EnvironmentFiles=/etc/a (ignore_errors=yes)\nEnvironmentFiles=/etc/b/*.env (ignore_errors=no)");
+        let why = unit.understood().unwrap_err().to_string();
+        assert!(why.starts_with("EnvironmentFile=/etc/b/*.env of "), "{why}");
+        assert!(Unit::of("EnvironmentFiles=/etc/a (ignore_errors=yes)").understood().is_ok());
     }
 
     #[test]

@@ -172,7 +172,7 @@ fn unit(service: &Name, sources: &Sources) -> anyhow::Result<Option<Unit>> {
         Some(file) => unit.is_started_with(&file.to_string_lossy()),
         None => sources.default_file == std::path::Path::new(config::DEFAULT_FILE),
     };
-    Ok(Unit::installed(SERVICE)?.filter(is_its_own))
+    Unit::installed(SERVICE)?.filter(is_its_own).map(Unit::understood).transpose()
 }
 
 fn table(status: &Value) -> String {
