@@ -102,7 +102,8 @@ fn a_playback_whose_connection_is_about_to_come_gives_way_to_nobody_for_a_moment
     let after = Playbacks::new(bounds);
     assert!(after.restore(&kept[0], true, at(60)));
     let newcomer = Viewer::new(&after);
-    assert!(newcomer.play(key(2, 9), &watcher(2), at(71)).is_ok(), "nobody came");
+    let patience_is_over = at(61).plus(limits::PLAYBACK_AWAITED_FOR);
+    assert!(newcomer.play(key(2, 9), &watcher(2), patience_is_over).is_ok(), "nobody came");
 }
 
 #[test]

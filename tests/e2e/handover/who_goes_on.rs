@@ -14,11 +14,7 @@ use crate::support::manager::Manager;
 #[test]
 fn who_may_not_watch_any_more_does_not_go_on() {
     let films = folder();
-    let home = Home::new(films.path());
-    for name in ["bob", "eve"] {
-        home.run(&["user", "add", name, "--password-stdin"], "a-second-long-one-88\n").succeeded();
-    }
-    let manager = manager_of(home);
+    let manager = manager_with(films.path(), &["bob", "eve"]);
     let mut daemon = manager.start();
     let ask = |daemon: &Daemon, authorization: &str| {
         let mut client = Client::connect_narrow(daemon.address);
@@ -55,11 +51,7 @@ fn who_may_not_watch_any_more_does_not_go_on() {
 #[test]
 fn a_film_outlives_its_link_over_a_restart() {
     let films = folder();
-    let home = Home::new(films.path());
-    for name in ["bob", "eve"] {
-        home.run(&["user", "add", name, "--password-stdin"], "a-second-long-one-88\n").succeeded();
-    }
-    let manager = manager_of(home);
+    let manager = manager_with(films.path(), &["bob", "eve"]);
     let mut daemon = manager.start();
     let [disabled, removed] = ["bob", "eve"].map(|maker| {
         let token = daemon.sign_in(maker, "a-second-long-one-88");
@@ -101,9 +93,12 @@ fn spoil(manager: &Manager, is_spoilt: bool) {
     assert_eq!(database.execute(change, [preferences]).unwrap(), 1);
 }
 
-fn manager_with_eve(films: &Path) -> Manager {
+/// A service manager for daemons that know these users beside ann.
+fn manager_with(films: &Path, names: &[&str]) -> Manager {
     let home = Home::new(films);
-    home.run(&["user", "add", "eve", "--password-stdin"], "a-second-long-one-88\n").succeeded();
+    for name in names {
+        home.run(&["user", "add", name, "--password-stdin"], "a-second-long-one-88\n").succeeded();
+    }
     manager_of(home)
 }
 
@@ -111,7 +106,7 @@ fn manager_with_eve(films: &Path) -> Manager {
 #[test]
 fn a_film_waits_for_a_database_that_fails() {
     let films = folder();
-    let manager = manager_with_eve(films.path());
+    let manager = manager_with(films.path(), &["eve"]);
     let mut daemon = manager.start();
     let mut client = watched_by_eve(&daemon);
     daemon.stop();
@@ -129,7 +124,7 @@ fn a_film_waits_for_a_database_that_fails() {
 #[test]
 fn a_film_that_nothing_is_said_about_is_cut_and_not_stopped() {
     let films = folder();
-    let manager = manager_with_eve(films.path());
+    let manager = manager_with(films.path(), &["eve"]);
     let mut daemon = manager.start();
     let mut other = viewer(&daemon, FILM);
     let mut client = watched_by_eve(&daemon);
