@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{FILM, FILM_BYTES, folder, manager_of, next, resumed, viewer};
+use super::{FILM, FILM_BYTES, expect_resumed, folder, manager_of, next, viewer};
 use crate::links::{link, play_beyond_the_end};
 use crate::support::client::{Client, Ending};
 use crate::support::daemon::{Daemon, Home, PASSWORD, USER};
@@ -33,7 +33,7 @@ fn who_may_not_watch_any_more_does_not_go_on() {
     manager.home().run(&["user", "passwd", "bob", "--password-stdin"], "another-long-one-99\n").succeeded();
     manager.home().run(&["user", "passwd", "eve", "--password-stdin"], "another-long-one-99\n").succeeded();
     let mut after = next(&manager, &daemon);
-    assert_eq!(resumed(&after), (4, 0));
+    expect_resumed(&after, 4);
     for client in [&mut ended, &mut changed] {
         let (bytes, ending) = client.expect_until_end(Pattern::of(FILM), 0);
         assert!(bytes < FILM_BYTES, "all of it came");
