@@ -13,7 +13,6 @@ use crate::support::client::Client;
 use crate::support::daemon::{Daemon, Home};
 use crate::support::films::Pattern;
 use crate::support::fuse::Distant;
-use crate::support::slow_disk::leave_out;
 use crate::support::{PATIENCE, eventually};
 
 /// How late the distant side is.
@@ -44,10 +43,7 @@ fn longest_beside(daemon: &Daemon, during: impl FnOnce()) -> Duration {
 #[test]
 fn a_distant_root_that_is_late_stops_nobody_else() {
     let place = tempfile::tempdir().unwrap();
-    let distant = match Distant::mounted_in(place.path()) {
-        Ok(distant) => distant,
-        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
-    };
+    let Some(distant) = Distant::if_possible(place.path()) else { return };
     let daemon = Home::new(&distant.folder).set("REELWAY_SERVER__SHARDS", "1").start();
     let before = daemon.holdings_at_rest();
     for request in ["LOOKUP", "OPEN", "GETATTR", "READ", "FLUSH"] {
@@ -107,10 +103,7 @@ fn threads(daemon: &Daemon, name: &str) -> usize {
 #[test]
 fn a_root_that_hangs_while_it_is_read_is_left_out_of_the_scan_until_it_answers() {
     let place = tempfile::tempdir().unwrap();
-    let distant = match Distant::mounted_in(place.path()) {
-        Ok(distant) => distant,
-        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
-    };
+    let Some(distant) = Distant::if_possible(place.path()) else { return };
     let local = place.path().join("local");
     std::fs::create_dir(&local).unwrap();
     let roots = format!("{}:{}", distant.folder.display(), local.display());
@@ -155,10 +148,7 @@ fn a_root_that_hangs_while_it_is_read_is_left_out_of_the_scan_until_it_answers()
 #[test]
 fn a_disk_that_fails_while_it_is_read_loses_no_film() {
     let place = tempfile::tempdir().unwrap();
-    let distant = match Distant::mounted_in(place.path()) {
-        Ok(distant) => distant,
-        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
-    };
+    let Some(distant) = Distant::if_possible(place.path()) else { return };
     let daemon = Home::new(&distant.folder).start();
     for (request, error, is_available) in
         [("READDIR", Errno::IO, false), ("LOOKUP", Errno::IO, true), ("LOOKUP", Errno::NOENT, true)]
@@ -182,10 +172,7 @@ fn a_disk_that_fails_while_it_is_read_loses_no_film() {
 #[test]
 fn a_disk_that_is_unmounted_while_it_is_scanned_loses_no_film() {
     let place = tempfile::tempdir().unwrap();
-    let distant = match Distant::mounted_in(place.path()) {
-        Ok(distant) => distant,
-        Err(reason) => return leave_out(&reason, std::env::var_os("CI").is_some()),
-    };
+    let Some(distant) = Distant::if_possible(place.path()) else { return };
     let next = place.path().join("next");
     std::fs::create_dir(&next).unwrap();
     let disk = Disk::mounted_on(&next);

@@ -125,10 +125,7 @@ impl Drop for Answers<'_> {
 /// A root that answers nothing of one kind, beside one that is well, and viewers of both.
 fn beside_a_root_that_hangs(request: &str, wrapper: &[String]) {
     let place = tempfile::tempdir().unwrap();
-    let distant = match Distant::mounted_in(place.path()) {
-        Ok(distant) => distant,
-        Err(reason) => return leave_out(&reason, is_ci()),
-    };
+    let Some(distant) = Distant::if_possible(place.path()) else { return };
     let folder = sound_folder();
     let daemon = home_of(folder.path(), &distant.folder).wrapped_by(wrapper.to_vec()).start();
     sound_film_plays_cold(&daemon, &folder);
